@@ -1,1 +1,24 @@
-//! placeholder
+//! What lameduck does at the operating system for whoever drives the machine.
+//!
+//! Counting without a language border ([`ledger`]), signals ([`interposer`]), the end of the process
+//! at the hard deadline ([`watchdog`]), listening sockets ([`fence`]), sockets about to be closed
+//! ([`last_look`]), and the clock of all of them ([`clock`]). Nothing here decides anything; that is the
+//! `lameduck` crate's part. All unsafe code of the project that is not a language binding is here.
+//!
+//! Times are nanoseconds of the system's monotonic clock, as [`clock::now_ns`] reads it.
+
+pub mod clock;
+#[cfg(unix)]
+pub mod fence;
+#[cfg(unix)]
+pub mod interposer;
+#[cfg(unix)]
+pub mod last_look;
+pub mod ledger;
+#[cfg(unix)]
+pub mod listeners;
+pub mod terminal;
+#[cfg(unix)]
+mod wake;
+#[cfg(unix)]
+pub mod watchdog;

@@ -1,0 +1,741 @@
+//! The table in which a driver counts connections and requests while it is serving.
+//!
+//! One row per connection, in pages that are allocated once and never move; what the words of a row
+//! mean is fixed in [`lameduck::ledger`]. A request touches its own connection's row and nothing
+//! else: no shared counter, no lock, no call into the machine.
+//!
+//! # The hand-over
+//! When the server is asked to stop, [`Ledger::hand_over`] visits the open connections in handle order,
+//! sets HANDED in each row by one atomic read-modify-write and passes on what the row held before. Each
+//! other operation is one read-modify-write of the same word, so the two are ordered, row by row:
+//! an operation that came first is in the snapshot and returns [`Outcome::Counted`]; one that came second
+//! returns [`Outcome::HandedOver`] and its caller must tell the machine. Nothing is missed and nothing is
+//! told twice. The rows keep counting after the hand-over, for the watchdog's message only.
+//!
+//! # Rows that a binding writes itself
+//! JavaScript cannot afford a native call per request, so it gets the memory of a page
+//! ([`Ledger::add_page`], [`Ledger::page`]) as a typed array, keeps its own free list of the page's slots, and
+//! writes with ordinary stores. [`Ledger::open`] never touches such a page, while hand-over and totals read
+//! all pages alike. This is sound, not just usual, because:
+//!
+//! - every cell is an aligned 32-bit word, and the engine stores to an `Int32Array` or `Uint32Array` element by a
+//!   single machine store of that width: no other agent can see half a word;
+//! - one thread only, the one that owns the page, stores to it. [`Ledger::hand_over`] and the operations by
+//!   handle are the only writers on the Rust side, and for such a page they must be called on that same
+//!   thread, so they are ordered with its stores by program order and no update can be lost between
+//!   a script's load and store;
+//! - other threads (the watchdog) only read, by relaxed atomic loads, in [`Ledger::totals`]. They may see
+//!   a state and a generation of different moments, and use the state alone;
+//! - the stores are not made by Rust code, so what Rust's memory model asks of them is what it asks of a
+//!   device or another process that writes to the memory: that Rust reads it by atomics only. It does;
+//! - the pages live as long as the ledger. A binding must keep the ledger alive as long as any
+//!   view of a page can be reached.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lameduck::ledger as word;
+pub use lameduck::ledger::Row;
+
+/// Connections in one page.
+pub const PAGE_ROWS: usize = 1024;
+/// The most pages that a ledger can have: 4 194 304 connections.
+pub const MAX_PAGES: usize = 4096;
+/// Which of a row's two 32-bit words is `state`. (A row is one 64-bit word to Rust, `state` its lower half.)
+pub const STATE_WORD: usize = if cfg!(target_endian = "little") { 0 } else { 1 };
+/// Which of a row's two 32-bit words is `generation`.
+pub const GENERATION_WORD: usize = 1 - STATE_WORD;
+
+const PAGE_ALIGN: usize = 64;
+
+/// How far apart the rows of a ledger lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spacing {
+    /// 8 bytes: eight connections share a cache line. For one thread that does all the counting.
+    Dense,
+    /// 64 bytes: each connection has its own cache line, so that threads that serve different
+    /// connections never wait for each other.
+    Line,
+}
+
+impl Spacing {
+    /// 32-bit words from the start of one row to the start of the next.
+    #[must_use]
+    pub const fn words(self) -> usize {
+        2 << self.shift()
+    }
+
+    const fn shift(self) -> u32 {
+        match self {
+            Self::Dense => 0,
+            Self::Line => 3,
+        }
+    }
+}
+
+/// A connection that [`Ledger::open`] has just entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Names the connection until it is closed; below 2^52, never 0.
+    pub handle: u64,
+    /// The hand-over has been: the caller must tell the machine about this connection.
+    pub handed_over: bool,
+}
+
+/// What became of an operation on a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an operation that came after the hand-over must be told to the machine"]
+pub enum Outcome {
+    /// It came before the hand-over: counting was all there was to do.
+    Counted {
+        /// The row as it was just before.
+        previous: Row,
+    },
+    /// It came after the hand-over: the caller must tell the machine.
+    HandedOver {
+        /// The row as it was just before.
+        previous: Row,
+    },
+}
+
+/// What the whole ledger says, see [`Ledger::totals`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Open connections.
+    pub connections: u64,
+    /// Requests in flight on them.
+    pub in_flight: u64,
+    /// Connections, open or closed since, whose count once left its range.
+    pub faults: u64,
+}
+
+/// Why an operation on the ledger was refused. Nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// The hand-over has been; there is only one.
+    AlreadyHandedOver,
+    /// All [`MAX_PAGES`] pages are in use.
+    Full,
+    /// The handle's connection was closed, or the number never was a handle of this ledger.
+    Stale {
+        /// The handle that was passed in.
+        handle: u64,
+    },
+}
+
+impl fmt::Display for LedgerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyHandedOver => {
+                f.write_str("the ledger was handed over before: a process stops only once")
+            }
+            Self::Full => write!(
+                f,
+                "the ledger is full: it holds {} connections at most",
+                MAX_PAGES * PAGE_ROWS
+            ),
+            Self::Stale { handle } => {
+                write!(f, "no open connection has the handle {handle}: it was closed, or never was")
+            }
+        }
+    }
+}
+
+impl std::error::Error for LedgerError {}
+
+/// The memory of one page, see [`Ledger::page`].
+#[derive(Clone, Copy, Debug)]
+pub struct PageView<'a> {
+    /// The first word. Aligned to 64 bytes, valid for [`words`](Self::words) words as long as the ledger lives.
+    /// Other threads may read or write the words at any time: see the module's documentation.
+    pub start: NonNull<u32>,
+    /// Length in 32-bit words: [`PAGE_ROWS`] rows of [`Spacing::words`] each.
+    pub words: usize,
+    /// The index, as in a handle, of the page's first row.
+    pub first_index: u32,
+    ledger: PhantomData<&'a Ledger>,
+}
+
+/// The table. `Send + Sync`: all operations take `&self`.
+pub struct Ledger {
+    spacing: Spacing,
+    pages: Box<[AtomicPtr<AtomicU64>]>,
+    page_count: AtomicUsize,
+    handed: AtomicBool,
+    closed_faults: AtomicU32,
+    /// Taken when a connection opens or closes and when a page is added, never for a request.
+    slots: Mutex<Slots>,
+}
+
+/// Which rows [`Ledger::open`] may take.
+struct Slots {
+    free: Vec<u32>,
+    /// By page: whether the caller of [`Ledger::add_page`] manages its rows.
+    callers: Vec<bool>,
+}
+
+impl Ledger {
+    /// An empty ledger without a page.
+    #[must_use]
+    pub fn new(spacing: Spacing) -> Self {
+        Self {
+            spacing,
+            pages: (0..MAX_PAGES).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
+            page_count: AtomicUsize::new(0),
+            handed: AtomicBool::new(false),
+            closed_faults: AtomicU32::new(0),
+            slots: Mutex::new(Slots { free: Vec::new(), callers: Vec::new() }),
+        }
+    }
+
+    /// How far apart the rows lie.
+    #[must_use]
+    pub fn spacing(&self) -> Spacing {
+        self.spacing
+    }
+
+    /// Enters a connection that speaks `protocol` (a number of [`lameduck::ledger`]). Takes a lock, and now
+    /// and then allocates a page: once per connection, not per request.
+    ///
+    /// # Errors
+    /// [`LedgerError::Full`].
+    pub fn open(&self, protocol: u8) -> Result<Opened, LedgerError> {
+        let mut slots = self.lock_slots();
+        let index = match slots.free.pop() {
+            Some(index) => index,
+            None => {
+                let page = self.push_page(&mut slots, false)?;
+                let first = (page * PAGE_ROWS) as u32;
+                slots.free.extend((first + 1..first + PAGE_ROWS as u32).rev());
+                first
+            }
+        };
+        // Read under the lock, and set under it too: this connection is either in its row before
+        // the hand-over starts to walk, or born handed.
+        let handed_over = self.handed.load(Relaxed);
+        let cell = self.cell(index).expect("a free slot's page exists");
+        let generation = word::next_generation(generation_half(cell.load(Relaxed)));
+        let mut state = word::opened(protocol);
+        if handed_over {
+            state = word::handed(state);
+        }
+        // Release: whoever reaches the row with this generation also sees everything that was done
+        // with the slot before.
+        cell.store(join(generation, state), Release);
+        Ok(Opened { handle: word::handle(generation, index), handed_over })
+    }
+
+    /// The connection has closed. Its handle is stale from now on, and requests still in flight are gone
+    /// from the totals; the row that is returned says how many.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stale`].
+    pub fn close(&self, handle: u64) -> Result<Outcome, LedgerError> {
+        let outcome = self.change(handle, |generation, _| {
+            join(generation, 0) // the slot's next generation is set when it is opened again
+        })?;
+        let (Outcome::Counted { previous } | Outcome::HandedOver { previous }) = outcome;
+        if previous.fault {
+            self.closed_faults.fetch_add(1, Relaxed);
+        }
+        let index = word::index_of(handle);
+        let mut slots = self.lock_slots();
+        if !slots.callers[index as usize / PAGE_ROWS] {
+            slots.free.push(index);
+        }
+        Ok(outcome)
+    }
+
+    /// A request begins on the connection.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stale`].
+    #[inline]
+    pub fn begin(&self, handle: u64) -> Result<Outcome, LedgerError> {
+        self.change(handle, |generation, state| join(generation, word::begin(state)))
+    }
+
+    /// A request ends on the connection. If none was in flight, the row's fault bit is set and the
+    /// count stays zero: `previous.in_flight == 0` in the outcome says so.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stale`].
+    #[inline]
+    pub fn end(&self, handle: u64) -> Result<Outcome, LedgerError> {
+        self.change(handle, |generation, state| join(generation, word::end(state)))
+    }
+
+    /// The connection's peer was told that the connection closes.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stale`].
+    pub fn announce(&self, handle: u64) -> Result<Outcome, LedgerError> {
+        self.change(handle, |generation, state| join(generation, word::announced(state)))
+    }
+
+    /// The connection speaks another protocol from now on; its count stays as it is.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stale`].
+    pub fn upgrade(&self, handle: u64, protocol: u8) -> Result<Outcome, LedgerError> {
+        self.change(handle, |generation, state| {
+            join(generation, word::with_protocol(state, protocol))
+        })
+    }
+
+    /// What the connection's row says now.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stale`].
+    pub fn row(&self, handle: u64) -> Result<Row, LedgerError> {
+        let stale = LedgerError::Stale { handle };
+        let current = self.cell(word::index_of(handle)).ok_or(stale)?.load(Acquire);
+        if !is_current(current, handle) {
+            return Err(stale);
+        }
+        Ok(word::decode(state_half(current)))
+    }
+
+    /// The hand-over: marks every open connection as handed, in handle order of their slots, and passes its
+    /// handle and the row as it was just before to `adopt`. Connections that open from now on are born
+    /// handed. Returns how many were passed on.
+    ///
+    /// `adopt` may use the ledger. For pages whose slots a binding manages, call this on the thread that
+    /// writes to them.
+    ///
+    /// # Errors
+    /// [`LedgerError::AlreadyHandedOver`] the second time.
+    pub fn hand_over(&self, mut adopt: impl FnMut(u64, Row)) -> Result<usize, LedgerError> {
+        {
+            let _slots = self.lock_slots();
+            if self.handed.swap(true, AcqRel) {
+                return Err(LedgerError::AlreadyHandedOver);
+            }
+        }
+        let mut adopted = 0;
+        for (index, cell) in self.cells() {
+            // AcqRel: what a thread did before an operation that the snapshot includes is visible to
+            // the machine that adopts it, and what the hand-over did before is visible to a thread
+            // whose operation sees HANDED.
+            let before = cell.fetch_update(AcqRel, Relaxed, |current| {
+                let state = state_half(current);
+                let wanted = state & (word::OPEN | word::HANDED) == word::OPEN;
+                wanted.then(|| join(generation_half(current), word::handed(state)))
+            });
+            if let Ok(before) = before {
+                adopted += 1;
+                let handle = word::handle(generation_half(before), index);
+                adopt(handle, word::decode(state_half(before)));
+            }
+        }
+        Ok(adopted)
+    }
+
+    /// Whether the hand-over has been.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.handed.load(Acquire)
+    }
+
+    /// Adds up all rows. From any thread, without a lock or an allocation; while others count, the result
+    /// is of no single moment.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals =
+            Totals { faults: u64::from(self.closed_faults.load(Relaxed)), ..Totals::default() };
+        for (_, cell) in self.cells() {
+            let row = word::decode(state_half(cell.load(Relaxed)));
+            if row.open {
+                totals.connections += 1;
+                totals.in_flight += u64::from(row.in_flight);
+                totals.faults += u64::from(row.fault);
+            }
+        }
+        totals
+    }
+
+    /// Adds a page whose slots the caller manages: [`Ledger::open`] will not take them. Returns its number.
+    ///
+    /// The caller opens a connection in a free slot by storing a generation other than the last one (1 to
+    /// [`GENERATION_MAX`](lameduck::ledger::GENERATION_MAX)) and then the state
+    /// [`opened`](lameduck::ledger::opened), and closes it by storing the state 0.
+    ///
+    /// # Errors
+    /// [`LedgerError::Full`].
+    pub fn add_page(&self) -> Result<usize, LedgerError> {
+        self.push_page(&mut self.lock_slots(), true)
+    }
+
+    /// How many pages there are.
+    #[must_use]
+    pub fn page_count(&self) -> usize {
+        self.page_count.load(Acquire)
+    }
+
+    /// The memory of page `number`, or `None` when there is no such page.
+    #[must_use]
+    pub fn page(&self, number: usize) -> Option<PageView<'_>> {
+        let start = NonNull::new(self.pages.get(number)?.load(Acquire))?;
+        Some(PageView {
+            start: start.cast(),
+            words: PAGE_ROWS * self.spacing.words(),
+            first_index: (number * PAGE_ROWS) as u32,
+            ledger: PhantomData,
+        })
+    }
+
+    /// Replaces the row of `handle` by what `next(generation, state)` makes of it, in one
+    /// read-modify-write that also checks that the handle is still the row's.
+    #[inline]
+    fn change(&self, handle: u64, next: impl Fn(u32, u32) -> u64) -> Result<Outcome, LedgerError> {
+        let stale = LedgerError::Stale { handle };
+        let cell = self.cell(word::index_of(handle)).ok_or(stale)?;
+        // AcqRel: see `hand_over`.
+        let before = cell
+            .fetch_update(AcqRel, Relaxed, |current| {
+                is_current(current, handle)
+                    .then(|| next(generation_half(current), state_half(current)))
+            })
+            .map_err(|_| stale)?;
+        let previous = word::decode(state_half(before));
+        Ok(if previous.handed {
+            Outcome::HandedOver { previous }
+        } else {
+            Outcome::Counted { previous }
+        })
+    }
+
+    #[inline]
+    fn cell(&self, index: u32) -> Option<&AtomicU64> {
+        let index = index as usize;
+        // Acquire pairs with the Release in `push_page`: the page's zeroes are visible.
+        let page = NonNull::new(self.pages.get(index / PAGE_ROWS)?.load(Acquire))?;
+        let offset = (index % PAGE_ROWS) << self.spacing.shift();
+        // SAFETY: a page that is not null was allocated by `push_page` for PAGE_ROWS rows of this
+        // spacing, so `offset` is inside it and aligned; its zeroed cells are valid atomics; it is freed
+        // only when the ledger is dropped, which the returned borrow excludes.
+        Some(unsafe { page.add(offset).as_ref() })
+    }
+
+    fn cells(&self) -> impl Iterator<Item = (u32, &AtomicU64)> {
+        let rows = (self.page_count() * PAGE_ROWS) as u32;
+        (0..rows).filter_map(|index| Some((index, self.cell(index)?)))
+    }
+
+    fn push_page(&self, slots: &mut Slots, callers: bool) -> Result<usize, LedgerError> {
+        let number = slots.callers.len();
+        let place = self.pages.get(number).ok_or(LedgerError::Full)?;
+        let layout = self.page_layout();
+        // SAFETY: the layout's size is not zero.
+        let page = unsafe { alloc_zeroed(layout) }.cast::<AtomicU64>();
+        if page.is_null() {
+            handle_alloc_error(layout);
+        }
+        slots.callers.push(callers);
+        place.store(page, Release);
+        self.page_count.store(number + 1, Release);
+        Ok(number)
+    }
+
+    fn page_layout(&self) -> Layout {
+        Layout::from_size_align(PAGE_ROWS * self.spacing.words() * size_of::<u32>(), PAGE_ALIGN)
+            .expect("the size is a small constant")
+    }
+
+    fn lock_slots(&self) -> MutexGuard<'_, Slots> {
+        // Every step under the lock leaves the list valid, so a panic elsewhere does not matter.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        let layout = self.page_layout();
+        for page in &mut self.pages {
+            let page = *page.get_mut();
+            if !page.is_null() {
+                // SAFETY: `push_page` allocated it with this very layout, and nobody borrows it:
+                // `self` is exclusive, and bindings keep the ledger as long as their views.
+                unsafe { dealloc(page.cast(), layout) };
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("spacing", &self.spacing)
+            .field("pages", &self.page_count())
+            .field("handed_over", &self.is_handed_over())
+            .field("totals", &self.totals())
+            .finish()
+    }
+}
+
+const fn join(generation: u32, state: u32) -> u64 {
+    (generation as u64) << 32 | state as u64
+}
+
+const fn state_half(cell: u64) -> u32 {
+    cell as u32
+}
+
+const fn generation_half(cell: u64) -> u32 {
+    (cell >> 32) as u32
+}
+
+const fn is_current(cell: u64, handle: u64) -> bool {
+    generation_half(cell) == word::generation_of(handle) && state_half(cell) & word::OPEN != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+    use word::{HTTP1, HTTP2, WEBSOCKET};
+
+    fn counted(outcome: Result<Outcome, LedgerError>) -> Row {
+        match outcome {
+            Ok(Outcome::Counted { previous }) => previous,
+            other => panic!("not counted: {other:?}"),
+        }
+    }
+
+    fn handed_over(outcome: Result<Outcome, LedgerError>) -> Row {
+        match outcome {
+            Ok(Outcome::HandedOver { previous }) => previous,
+            other => panic!("not handed over: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn it_counts_connections_and_requests() {
+        let ledger = Ledger::new(Spacing::Line);
+        let a = ledger.open(HTTP1).unwrap();
+        let b = ledger.open(HTTP2).unwrap();
+        assert!(!a.handed_over && a.handle != b.handle && a.handle != 0);
+        for n in 0..3 {
+            assert_eq!(counted(ledger.begin(b.handle)).in_flight, n);
+        }
+        assert_eq!(counted(ledger.end(b.handle)).in_flight, 3);
+        assert_eq!(ledger.totals(), Totals { connections: 2, in_flight: 2, faults: 0 });
+        assert_eq!(counted(ledger.close(b.handle)).in_flight, 2);
+        assert_eq!(ledger.totals(), Totals { connections: 1, in_flight: 0, faults: 0 });
+    }
+
+    #[test]
+    fn a_stale_handle_is_refused_and_changes_nothing() {
+        let ledger = Ledger::new(Spacing::Dense);
+        let old = ledger.open(HTTP1).unwrap().handle;
+        counted(ledger.close(old));
+        let new = ledger.open(HTTP1).unwrap().handle;
+        assert_eq!(word::index_of(old), word::index_of(new), "the slot is used again");
+        counted(ledger.begin(new));
+        let before = ledger.row(new);
+        for handle in [old, 0, u64::MAX, 1 << 52, word::handle(1, 1 << 22), word::handle(1, 5)] {
+            let stale = Err(LedgerError::Stale { handle });
+            assert_eq!(ledger.begin(handle), stale);
+            assert_eq!(ledger.end(handle), stale);
+            assert_eq!(ledger.announce(handle), stale);
+            assert_eq!(ledger.upgrade(handle, WEBSOCKET), stale);
+            assert_eq!(ledger.close(handle), stale);
+            assert_eq!(ledger.row(handle), Err(LedgerError::Stale { handle }));
+        }
+        assert_eq!(ledger.row(new), before);
+        assert_eq!(ledger.totals().connections, 1);
+    }
+
+    #[test]
+    fn a_double_end_is_a_fault_that_outlives_the_connection() {
+        let ledger = Ledger::new(Spacing::Line);
+        let handle = ledger.open(HTTP1).unwrap().handle;
+        counted(ledger.begin(handle));
+        counted(ledger.end(handle));
+        assert_eq!(counted(ledger.end(handle)).in_flight, 0);
+        assert_eq!(ledger.totals(), Totals { connections: 1, in_flight: 0, faults: 1 });
+        counted(ledger.close(handle));
+        assert_eq!(ledger.totals(), Totals { connections: 0, in_flight: 0, faults: 1 });
+    }
+
+    #[test]
+    fn the_hand_over_passes_every_open_connection_on_in_handle_order() {
+        let ledger = Ledger::new(Spacing::Line);
+        let handles: Vec<_> = (0..2500).map(|_| ledger.open(HTTP1).unwrap().handle).collect();
+        for handle in handles.iter().step_by(2) {
+            counted(ledger.close(*handle));
+        }
+        let kept: Vec<_> = handles.iter().copied().skip(1).step_by(2).collect();
+        counted(ledger.begin(kept[3]));
+        counted(ledger.announce(kept[4]));
+        counted(ledger.upgrade(kept[5], WEBSOCKET));
+
+        let mut rows = Vec::new();
+        assert_eq!(ledger.hand_over(|handle, row| rows.push((handle, row))), Ok(kept.len()));
+        assert_eq!(rows.iter().map(|row| row.0).collect::<Vec<_>>(), kept);
+        assert!(
+            rows.iter().all(|(_, row)| row.open && !row.handed),
+            "the rows as they were before"
+        );
+        assert_eq!(rows[3].1.in_flight, 1);
+        assert!(rows[4].1.announced);
+        assert_eq!(rows[5].1.protocol, WEBSOCKET);
+
+        assert_eq!(handed_over(ledger.begin(kept[3])).in_flight, 1);
+        assert_eq!(handed_over(ledger.close(kept[3])).in_flight, 2);
+        let late = ledger.open(HTTP1).unwrap();
+        assert!(late.handed_over);
+        handed_over(ledger.begin(late.handle));
+        assert_eq!(
+            ledger.hand_over(|_, _| panic!("nothing to adopt")),
+            Err(LedgerError::AlreadyHandedOver)
+        );
+    }
+
+    #[test]
+    fn a_page_of_the_callers_is_never_given_away_and_is_handed_over_like_the_others() {
+        let ledger = Ledger::new(Spacing::Dense);
+        let own = ledger.open(HTTP1).unwrap().handle;
+        let number = ledger.add_page().unwrap();
+        let page = ledger.page(number).unwrap();
+        assert_eq!((number, page.first_index, page.words), (1, 1024, 2048));
+        assert_eq!(page.start.as_ptr() as usize % 64, 0);
+        // What a script does: ordinary stores, generation first.
+        let write = |row: usize, word: usize, value: u32| {
+            // SAFETY: the word is inside the page, and this is the only thread.
+            unsafe { page.start.add(row * ledger.spacing().words() + word).write(value) }
+        };
+        write(7, GENERATION_WORD, 9);
+        write(7, STATE_WORD, word::begin(word::opened(HTTP2)));
+        let handle = word::handle(9, page.first_index + 7);
+        assert_eq!(ledger.row(handle).unwrap().in_flight, 1);
+
+        let others: Vec<_> = (0..1500).map(|_| ledger.open(HTTP1).unwrap().handle).collect();
+        assert!(others.iter().all(|handle| word::index_of(*handle) / 1024 != 1));
+        assert_eq!(ledger.totals(), Totals { connections: 1502, in_flight: 1, faults: 0 });
+        let mut adopted = Vec::new();
+        ledger.hand_over(|handle, _| adopted.push(handle)).unwrap();
+        assert_eq!(adopted.len(), 1502);
+        assert!(adopted.contains(&handle) && adopted.contains(&own));
+        // SAFETY: as above.
+        let state = unsafe { page.start.add(7 * 2 + STATE_WORD).read() };
+        assert!((state as i32) < 0, "the script sees HANDED in the sign");
+        handed_over(ledger.close(handle));
+        for _ in 0..2000 {
+            let opened = ledger.open(HTTP1).unwrap().handle;
+            assert_ne!(word::index_of(opened), word::index_of(handle));
+        }
+    }
+
+    #[test]
+    fn a_full_ledger_says_so() {
+        let ledger = Ledger::new(Spacing::Dense);
+        for number in 0..MAX_PAGES {
+            assert_eq!(ledger.add_page(), Ok(number));
+        }
+        assert_eq!(ledger.add_page(), Err(LedgerError::Full));
+        assert_eq!(ledger.open(HTTP1), Err(LedgerError::Full));
+        assert!(ledger.page(MAX_PAGES).is_none());
+    }
+
+    /// Four threads begin, end, open and close while the hand-over walks: what it saw plus the events
+    /// that the threads were told to report is, connection by connection, what really happened.
+    #[test]
+    fn snapshot_and_events_balance_under_threads() {
+        const THREADS: usize = 4;
+        const CONNECTIONS: usize = 300;
+        for round in 0..40 {
+            let ledger = Ledger::new(if round % 2 == 0 { Spacing::Line } else { Spacing::Dense });
+            let shared: Vec<u64> =
+                (0..CONNECTIONS).map(|_| ledger.open(HTTP2).unwrap().handle).collect();
+            let start = Barrier::new(THREADS + 1);
+            let stop = AtomicBool::new(false);
+            let (adopted, told) = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..THREADS)
+                    .map(|thread| {
+                        let (ledger, shared, start, stop) = (&ledger, &shared, &start, &stop);
+                        scope.spawn(move || {
+                            // (handle, change of the count or of being open) that became events
+                            let mut requests = Vec::new();
+                            let mut connections = Vec::new();
+                            let mut note = |handle, change, outcome: Outcome| {
+                                if let Outcome::HandedOver { .. } = outcome {
+                                    requests.push((handle, change));
+                                }
+                            };
+                            start.wait();
+                            let mut step = thread * 7 + 1;
+                            while !stop.load(Relaxed) {
+                                step = step.wrapping_mul(6_364_136_223_846_793_005) + 1;
+                                let handle = shared[(step >> 33) % CONNECTIONS];
+                                note(handle, 1, ledger.begin(handle).unwrap());
+                                let own = ledger.open(HTTP1).unwrap();
+                                if own.handed_over {
+                                    connections.push((own.handle, 1));
+                                }
+                                note(own.handle, 1, ledger.begin(own.handle).unwrap());
+                                note(own.handle, -1, ledger.end(own.handle).unwrap());
+                                if let Outcome::HandedOver { .. } =
+                                    ledger.close(own.handle).unwrap()
+                                {
+                                    connections.push((own.handle, -1));
+                                }
+                                if !step.is_multiple_of(3) {
+                                    note(handle, -1, ledger.end(handle).unwrap());
+                                } else {
+                                    let other = shared[(step >> 20) % CONNECTIONS];
+                                    note(other, 1, ledger.begin(other).unwrap());
+                                    note(other, -1, ledger.end(other).unwrap());
+                                    note(handle, -1, ledger.end(handle).unwrap());
+                                }
+                            }
+                            (requests, connections)
+                        })
+                    })
+                    .collect();
+                start.wait();
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                let mut adopted = std::collections::HashMap::new();
+                ledger
+                    .hand_over(|handle, row| {
+                        assert!(adopted.insert(handle, i64::from(row.in_flight)).is_none());
+                    })
+                    .unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                stop.store(true, Relaxed);
+                let told: Vec<_> =
+                    threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+                (adopted, told)
+            });
+            let mut open: std::collections::HashMap<u64, i64> =
+                adopted.keys().map(|handle| (*handle, 1)).collect();
+            let mut in_flight = adopted;
+            for (requests, connections) in told {
+                for (handle, change) in requests {
+                    *in_flight.entry(handle).or_default() += change;
+                }
+                for (handle, change) in connections {
+                    *open.entry(handle).or_default() += change;
+                }
+            }
+            assert!(
+                in_flight.values().all(|count| *count == 0),
+                "a request was lost or told twice"
+            );
+            assert_eq!(open.values().sum::<i64>(), CONNECTIONS as i64);
+            assert!(open.iter().all(|(handle, n)| *n == i64::from(shared.contains(handle))));
+            assert_eq!(
+                ledger.totals(),
+                Totals { connections: CONNECTIONS as u64, in_flight: 0, faults: 0 }
+            );
+        }
+    }
+}
