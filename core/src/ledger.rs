@@ -97,22 +97,14 @@ pub const fn opened(protocol: u8) -> u32 {
 #[inline]
 #[must_use]
 pub const fn begin(state: u32) -> u32 {
-    if state & IN_FLIGHT_MASK == IN_FLIGHT_MASK {
-        state | FAULT
-    } else {
-        state + 1
-    }
+    if state & IN_FLIGHT_MASK == IN_FLIGHT_MASK { state | FAULT } else { state + 1 }
 }
 
 /// A request ends: one less in flight. At zero the count stays and [`FAULT`] is set.
 #[inline]
 #[must_use]
 pub const fn end(state: u32) -> u32 {
-    if state & IN_FLIGHT_MASK == 0 {
-        state | FAULT
-    } else {
-        state - 1
-    }
+    if state & IN_FLIGHT_MASK == 0 { state | FAULT } else { state - 1 }
 }
 
 /// The connection speaks another protocol from now on (an upgrade); nothing else changes, so the
@@ -143,11 +135,7 @@ pub const fn handed(state: u32) -> u32 {
 #[inline]
 #[must_use]
 pub const fn next_generation(generation: u32) -> u32 {
-    if generation >= GENERATION_MAX {
-        1
-    } else {
-        generation + 1
-    }
+    if generation >= GENERATION_MAX { 1 } else { generation + 1 }
 }
 
 /// The handle of the connection in slot `index`: the generation in the upper half, the index in the
@@ -221,10 +209,7 @@ mod tests {
     fn an_upgrade_keeps_the_count() {
         let state = begin(announced(opened(HTTP1)));
         let row = decode(with_protocol(state, TUNNEL));
-        assert_eq!(
-            (row.in_flight, row.protocol, row.announced),
-            (1, TUNNEL, true)
-        );
+        assert_eq!((row.in_flight, row.protocol, row.announced), (1, TUNNEL, true));
     }
 
     #[test]
@@ -238,10 +223,7 @@ mod tests {
         let highest = handle(GENERATION_MAX, u32::MAX);
         assert!(highest < 1 << 52);
         assert_eq!(highest as f64 as u64, highest);
-        assert_eq!(
-            (generation_of(highest), index_of(highest)),
-            (GENERATION_MAX, u32::MAX)
-        );
+        assert_eq!((generation_of(highest), index_of(highest)), (GENERATION_MAX, u32::MAX));
         assert_eq!(next_generation(GENERATION_MAX), 1);
         assert_eq!(next_generation(0), 1);
         assert!(generation_of(1 << 52) > GENERATION_MAX);

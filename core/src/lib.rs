@@ -1,1 +1,61 @@
-//! placeholder
+//! The graceful-shutdown state machine of `lameduck`.
+//!
+//! A server that stops passes through four phases, never back:
+//! Serving → Draining → Closing → Done. [`Machine`] decides what happens in
+//! each; it owns no clock, thread, socket or global, so the same decisions can be
+//! driven from Rust, C, Node and Python, and replayed in a test.
+//!
+//! Where to look:
+//!
+//! | question | file |
+//! |---|---|
+//! | which event is legal in which phase | `table.rs` |
+//! | what grace, window, margin … mean and how they fit | `policy.rs` |
+//! | what the operator reads afterwards | `report.rs` |
+//! | what the driver may say, what it is told | `event.rs`, `effect.rs` |
+//!
+//! How to drive it: give every [`Event`] to [`Machine::handle`], call
+//! [`Machine::tick`] at [`Machine::next_wake`], and after either one drain
+//! [`Machine::poll_effect`] until `None`.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod blocker;
+mod connection;
+mod deadline;
+mod effect;
+pub mod environment;
+mod event;
+mod hook;
+mod id;
+mod jitter;
+mod job;
+pub mod ledger;
+mod listener;
+mod machine;
+mod phase;
+pub mod policy;
+mod refusal;
+pub mod report;
+pub mod table;
+mod tally;
+mod time;
+
+pub use blocker::{Blocker, Blockers};
+pub use connection::Protocol;
+pub use deadline::Wake;
+pub use effect::Effect;
+pub use event::{Cause, Event, EventKind, JobOutcome, Outcome, RequestKind};
+pub use hook::{HookResult, Stage};
+pub use id::{ConnectionId, HookId, JobId, ListenerId, RequestId};
+pub use machine::Machine;
+pub use phase::Phase;
+pub use policy::{Grace, NewRequests, Policy, Readiness, Settings};
+pub use refusal::Refused;
+pub use report::Report;
+pub use time::Time;

@@ -1,0 +1,99 @@
+//! The deadlines of one shutdown, all from one budget.
+
+use core::time::Duration;
+
+use crate::policy::Policy;
+use crate::time::Time;
+
+/// Why the machine wants to be ticked. In the order in which simultaneous ones fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wake {
+    /// Something ended and the next step can begin.
+    Progress,
+    /// A connection is to be told, closed or ended.
+    Connection,
+    /// A hook's own timeout.
+    HookTimeout,
+    /// t1: the window ends.
+    WindowEnd,
+    /// Fenced listeners have settled.
+    SettleEnd,
+    /// Abort signals fire, shortly before t2.
+    AbortLead,
+    /// t2: what is still in flight is forced.
+    DrainDeadline,
+    /// `close` hooks end.
+    CloseStageEnd,
+    /// `flush` hooks end, and everything with them.
+    FlushStageEnd,
+}
+
+impl Wake {
+    /// The name used by bindings and vectors.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Progress => "progress",
+            Self::Connection => "connection",
+            Self::HookTimeout => "hook_timeout",
+            Self::WindowEnd => "window_end",
+            Self::SettleEnd => "settle_end",
+            Self::AbortLead => "abort_lead",
+            Self::DrainDeadline => "drain_deadline",
+            Self::CloseStageEnd => "close_stage_end",
+            Self::FlushStageEnd => "flush_stage_end",
+        }
+    }
+
+    /// The wakes that are a single moment of the shutdown.
+    const DEADLINES: [Self; 6] = [
+        Self::WindowEnd,
+        Self::SettleEnd,
+        Self::AbortLead,
+        Self::DrainDeadline,
+        Self::CloseStageEnd,
+        Self::FlushStageEnd,
+    ];
+}
+
+/// The moments that are set, one slot a [`Wake`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Deadlines([Option<Time>; Wake::FlushStageEnd as usize + 1]);
+
+impl Deadlines {
+    pub(crate) fn at(&self, wake: Wake) -> Option<Time> {
+        self.0[wake as usize]
+    }
+
+    pub(crate) fn set(&mut self, wake: Wake, at: Option<Time>) {
+        self.0[wake as usize] = at;
+    }
+
+    /// The earliest; of simultaneous ones the first in [`Wake`]'s order.
+    pub(crate) fn next(&self) -> Option<(Time, Wake)> {
+        Wake::DEADLINES.into_iter().filter_map(|wake| Some((self.at(wake)?, wake))).min()
+    }
+}
+
+/// Where t2, T and the ends of the stages lie for a budget that began at t0.
+/// `None` when grace is unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) drain: Option<Time>,
+    pub(crate) close: Option<Time>,
+    pub(crate) flush: Option<Time>,
+}
+
+impl Plan {
+    /// `budget` is grace − margin.
+    pub(crate) fn new(t0: Time, budget: Option<Duration>, policy: &Policy) -> Self {
+        let reserve = policy.reserve.value;
+        let hard = budget.map(|budget| t0.plus(budget));
+        let before = |span: Duration| hard.map(|hard| hard.minus(span).max(t0));
+        Self {
+            drain: before(reserve),
+            close: before((reserve / 4).min(Duration::from_secs(1))),
+            // Not T itself: there the watchdog would race the orderly report.
+            flush: before((reserve / 20).min(Duration::from_millis(100))),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The `LAMEDUCK_*` variables: seconds, decimals allowed.
+
+use alloc::format;
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::policy::{Contradiction, Grace, Settings};
+
+/// Reads the settings from variables that the caller looks up.
+///
+/// `LAMEDUCK_GRACE` (also `unlimited`), `LAMEDUCK_WINDOW`, `LAMEDUCK_MARGIN`,
+/// `LAMEDUCK_RESERVE`, `LAMEDUCK_SETTLE`, `LAMEDUCK_QUIET`.
+///
+/// # Errors
+/// When a value is not a number of seconds, zero or more: a sentence that names it.
+pub fn settings(variable: impl Fn(&str) -> Option<String>) -> Result<Settings, Contradiction> {
+    let seconds = |name: &str| match variable(name) {
+        Some(value) if !value.trim().is_empty() => parse(name, value.trim()).map(Some),
+        _ => Ok(None),
+    };
+    let grace = match variable("LAMEDUCK_GRACE") {
+        Some(value) if value.trim() == "unlimited" => Some(Grace::Unlimited),
+        _ => seconds("LAMEDUCK_GRACE")?.map(Grace::Limited),
+    };
+    Ok(Settings {
+        grace,
+        margin: seconds("LAMEDUCK_MARGIN")?,
+        reserve: seconds("LAMEDUCK_RESERVE")?,
+        window: seconds("LAMEDUCK_WINDOW")?,
+        settle: seconds("LAMEDUCK_SETTLE")?,
+        quiet: seconds("LAMEDUCK_QUIET")?,
+        ..Settings::default()
+    })
+}
+
+fn parse(name: &str, value: &str) -> Result<Duration, Contradiction> {
+    let digits = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    value
+        .parse::<f64>()
+        .ok()
+        .filter(|_| digits)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| {
+            Contradiction(format!(
+                "{name}={value} is not a number of seconds, zero or more; write {name}=30 or \
+                 {name}=0.5"
+            ))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    fn one(name: &'static str, value: &'static str) -> Result<Settings, Contradiction> {
+        settings(|asked| (asked == name).then(|| value.to_string()))
+    }
+
+    #[test]
+    fn seconds_with_decimals() {
+        assert_eq!(
+            one("LAMEDUCK_WINDOW", " 2.5 ").unwrap().window,
+            Some(Duration::from_millis(2_500))
+        );
+        assert_eq!(one("LAMEDUCK_GRACE", "unlimited").unwrap().grace, Some(Grace::Unlimited));
+        assert_eq!(one("LAMEDUCK_QUIET", "").unwrap().quiet, None);
+    }
+
+    #[test]
+    fn anything_else_is_refused_by_name() {
+        for value in ["-1", "30s", "1e3", "NaN", "inf", "1.2.3", ".", "unlimited"] {
+            let error = one("LAMEDUCK_MARGIN", value).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("LAMEDUCK_MARGIN={value} is not")), "{error}");
+        }
+        assert!(one("LAMEDUCK_GRACE", "99999999999999999999999").is_err());
+    }
+}

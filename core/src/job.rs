@@ -1,0 +1,45 @@
+//! Background work that shutdown waits for.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+
+use crate::event::JobOutcome;
+use crate::id::JobId;
+use crate::refusal::Refused;
+use crate::time::Time;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Job {
+    pub(crate) name: String,
+    pub(crate) since: Time,
+}
+
+/// The jobs that run, and how the others ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Jobs {
+    pub(crate) running: BTreeMap<JobId, Job>,
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    pub(crate) aborted: u64,
+    pub(crate) forced: u64,
+}
+
+impl Jobs {
+    pub(crate) fn start(&mut self, id: JobId, name: String, now: Time) -> Result<(), Refused> {
+        if self.running.contains_key(&id) {
+            return Err(Refused::AlreadyKnown);
+        }
+        self.running.insert(id, Job { name, since: now });
+        Ok(())
+    }
+
+    pub(crate) fn finish(&mut self, id: JobId, outcome: JobOutcome) -> Result<(), Refused> {
+        self.running.remove(&id).ok_or(Refused::UnknownJob)?;
+        match outcome {
+            JobOutcome::Aborted => self.aborted += 1,
+            JobOutcome::Completed => self.completed += 1,
+            JobOutcome::Failed => self.failed += 1,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,313 @@
+//! The machine: events in, effects out.
+//!
+//! Events only count; what follows from them is decided in [`Machine::tick`]. So a
+//! hand-over may be told one connection at a time, and nothing is concluded from half of it.
+
+mod closing;
+mod draining;
+mod queue;
+mod reporting;
+mod requests;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use self::queue::Queue;
+
+use crate::blocker::Blocker;
+use crate::connection::Connection;
+use crate::deadline::{Deadlines, Plan, Wake};
+use crate::effect::Effect;
+use crate::event::{Cause, Event};
+use crate::hook::{Hook, HookState, Hooks, Stage};
+use crate::id::{ConnectionId, RequestId};
+use crate::job::Jobs;
+use crate::listener::Listeners;
+use crate::phase::Phase;
+use crate::policy::Policy;
+use crate::refusal::Refused;
+use crate::report::{BlockedAt, Millis};
+use crate::table::{self, Rule};
+use crate::tally::Tally;
+use crate::time::Time;
+
+/// The graceful-shutdown state machine. Drive it in this order:
+///
+/// 1. `handle_*`: [`handle`](Self::handle) every event as it happens, and
+///    [`tick`](Self::tick) at every wake. A spurious tick does nothing.
+/// 2. `poll_*`: drain [`poll_effect`](Self::poll_effect) until `None` and do as it says.
+/// 3. ask [`next_wake`](Self::next_wake) and come back then, or earlier with an event.
+///
+/// Getters ([`phase`](Self::phase), [`report`](Self::report), [`blockers`](Self::blockers))
+/// may be called at any time.
+///
+/// The clock is a high-water mark: a time that runs back is taken as the latest seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    policy: Policy,
+    phase: Phase,
+    clock: Time,
+    /// When the last thing happened: an event, or a deadline at its own moment.
+    moment: Time,
+    /// The request to stop.
+    t0: Time,
+    causes: Vec<Cause>,
+    /// The window of this shutdown: the policy's, or 0 when the cause skips it.
+    window: Duration,
+    /// t1, once it has passed.
+    emptying_since: Option<Time>,
+    plan: Plan,
+    deadlines: Deadlines,
+    /// The stage of Closing.
+    stage: Stage,
+    listeners: Listeners,
+    connections: BTreeMap<ConnectionId, Connection>,
+    queue: Queue,
+    /// Requests without a verdict, oldest first.
+    in_flight: BTreeSet<(Time, ConnectionId, RequestId)>,
+    hooks: Hooks,
+    jobs: Jobs,
+    tally: Tally,
+    marks: Vec<(Time, &'static str)>,
+    blocked_at: Vec<(Time, &'static str, crate::blocker::Blockers)>,
+    forced: Vec<Blocker>,
+    done_at: Option<Time>,
+    effects: VecDeque<Effect>,
+}
+
+impl Machine {
+    /// A machine that serves under `policy`.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            phase: Phase::Serving,
+            clock: Time::default(),
+            moment: Time::default(),
+            t0: Time::default(),
+            causes: Vec::new(),
+            window: Duration::ZERO,
+            emptying_since: None,
+            plan: Plan::default(),
+            deadlines: Deadlines::default(),
+            stage: Stage::Close,
+            listeners: Listeners::default(),
+            connections: BTreeMap::new(),
+            queue: Queue::default(),
+            in_flight: BTreeSet::new(),
+            hooks: Hooks::default(),
+            jobs: Jobs::default(),
+            tally: Tally::default(),
+            marks: Vec::new(),
+            blocked_at: Vec::new(),
+            forced: Vec::new(),
+            done_at: None,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Where the server stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// T: when the process must have ended. `None` while Serving and when grace is
+    /// unlimited.
+    pub fn hard_deadline(&self) -> Option<Time> {
+        if self.phase == Phase::Serving {
+            return None;
+        }
+        self.policy.budget().map(|budget| self.t0.plus(budget))
+    }
+
+    /// Takes one event that happened at `now`.
+    ///
+    /// # Errors
+    /// When the event is illegal here: nothing has changed, not even the clock.
+    pub fn handle(&mut self, event: Event, now: Time) -> Result<(), Refused> {
+        if let Rule::Refuse(reason) = table::rule(self.phase, event.kind()) {
+            return Err(reason);
+        }
+        let now = now.max(self.clock);
+        self.apply(event, now)?;
+        self.clock = now;
+        self.moment = now;
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Event, now: Time) -> Result<(), Refused> {
+        match event {
+            Event::ConnectionAdopted { connection, protocol, in_flight, announced } => {
+                self.adopt(connection, protocol, in_flight, announced, now)
+            }
+            Event::ConnectionBusy { connection } => self.connection_busy(connection, now),
+            Event::ConnectionClosed { connection } => self.connection_closed(connection),
+            Event::ConnectionDescribed { connection, peer } => {
+                self.connection(connection)?.peer = Some(peer);
+                Ok(())
+            }
+            Event::ConnectionOpened { connection, protocol } => {
+                self.connection_opened(connection, protocol, now)
+            }
+            Event::ConnectionUpgraded { connection, protocol } => {
+                self.connection_upgraded(connection, protocol, now)
+            }
+            Event::DeadlineChanged { grace } => {
+                self.change_deadline(grace, now);
+                Ok(())
+            }
+            Event::Escalate => {
+                self.escalate(now);
+                Ok(())
+            }
+            Event::HookFinished { hook, error } => self.hooks.finish(hook, error, now),
+            Event::HookRegistered { hook, stage, name, order, timeout } => {
+                if stage == Stage::Drain && self.phase != Phase::Serving {
+                    return Err(Refused::Draining);
+                }
+                let state = HookState::Waiting;
+                self.hooks.register(Hook { id: hook, name, stage, order, timeout, state })
+            }
+            Event::JobFinished { job, outcome } => self.jobs.finish(job, outcome),
+            Event::JobStarted { job, name } => self.jobs.start(job, name, now),
+            Event::ListenerClosed { listener } => self.listeners.close(listener),
+            Event::ListenerFailed { listener, error: _ } => self.listeners.fail(listener),
+            Event::ListenerOpened { listener } => self.listeners.open(listener),
+            Event::RequestDescribed { connection, request, kind, label, since } => {
+                self.request_described(connection, request, kind, label, since, now)
+            }
+            Event::RequestFinished { connection, request, outcome, flushed } => {
+                self.request_finished(connection, request, outcome, flushed, now)
+            }
+            Event::RequestFlushed { connection, request } => {
+                self.request_flushed(connection, request, now)
+            }
+            Event::RequestHeadersSent { connection, request, announced } => {
+                self.request_headers_sent(connection, request, announced, now)
+            }
+            Event::RequestStarted { connection, request, kind } => {
+                self.request_started(connection, request, kind, now)
+            }
+            Event::Shutdown { cause, ever_accepted } => {
+                self.shutdown(cause, ever_accepted, now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets time pass: fires every deadline up to `now`, in order.
+    pub fn tick(&mut self, now: Time) {
+        self.clock = self.clock.max(now);
+        while let Some((at, wake)) = self.next_wake().filter(|(at, _)| *at <= self.clock) {
+            self.moment = self.moment.max(at);
+            self.fire(wake, at);
+        }
+    }
+
+    /// The next effect. Drain until `None` after every [`handle`](Self::handle) and
+    /// [`tick`](Self::tick).
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When the machine wants to be ticked next, and why. `None`: only an event can
+    /// change anything.
+    pub fn next_wake(&self) -> Option<(Time, Wake)> {
+        if matches!(self.phase, Phase::Serving | Phase::Done) {
+            return None;
+        }
+        let progress = self.can_progress().then_some((self.moment, Wake::Progress));
+        let connection = self.next_connection().map(|at| (at, Wake::Connection));
+        let hook = self.hooks.next_timeout().map(|at| (at, Wake::HookTimeout));
+        [progress, connection, hook, self.deadlines.next()].into_iter().flatten().min()
+    }
+
+    fn can_progress(&self) -> bool {
+        match self.phase {
+            Phase::Draining => self.hooks.can_start(Stage::Drain) || self.is_drained(),
+            Phase::Closing => self.hooks.can_start(self.stage) || self.hooks.ended(self.stage),
+            Phase::Serving | Phase::Done => false,
+        }
+    }
+
+    fn fire(&mut self, wake: Wake, at: Time) {
+        self.deadlines.set(wake, None);
+        match wake {
+            Wake::Progress => self.progress(at),
+            Wake::Connection => self.connection_due(at),
+            Wake::HookTimeout => {
+                let effects = &mut self.effects;
+                let mut abandon = |hook| effects.push_back(Effect::AbandonHook { hook });
+                self.hooks.time_out(at, &mut abandon);
+            }
+            Wake::WindowEnd => self.enter_emptying(at),
+            Wake::SettleEnd => self.close_listeners(),
+            Wake::AbortLead => self.abort(at),
+            Wake::DrainDeadline => self.force(at),
+            Wake::CloseStageEnd => self.end_close_stage(at),
+            Wake::FlushStageEnd => self.end_flush_stage(at),
+        }
+    }
+
+    fn progress(&mut self, at: Time) {
+        if self.phase == Phase::Closing {
+            self.progress_closing(at);
+        } else if self.hooks.can_start(Stage::Drain) {
+            self.start_hooks(Stage::Drain);
+        } else {
+            self.enter_closing(at);
+        }
+    }
+
+    fn start_hooks(&mut self, stage: Stage) {
+        let effects = &mut self.effects;
+        // Their timeouts begin when the driver is told, however late this tick is.
+        self.hooks.start(stage, self.clock, &mut |hook| {
+            effects.push_back(Effect::RunHook { hook });
+        });
+    }
+
+    fn mark(&mut self, at: Time, what: &'static str) {
+        self.marks.push((at, what));
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.effects.push_back(Effect::PhaseChanged { phase });
+    }
+
+    fn since_t0(&self, at: Time) -> Millis {
+        Millis(at.since(self.t0))
+    }
+
+    fn blocked(&mut self, at: Time, deadline: &'static str) {
+        let blockers = self.blockers_at(at, reporting::NAMED);
+        if !blockers.is_empty() {
+            self.blocked_at.push((at, deadline, blockers));
+        }
+    }
+
+    fn blocked_lines(&self) -> Vec<BlockedAt> {
+        let line = |(at, deadline, blockers): &(Time, &'static str, _)| BlockedAt {
+            deadline,
+            at_ms: self.since_t0(*at),
+            blockers: Clone::clone(blockers),
+        };
+        self.blocked_at.iter().map(line).collect()
+    }
+}
+
+/// What hung, as the report's `lost` says it.
+fn sentence(count: u64, one: &str, many: &str) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some(alloc::format!("1 {one}")),
+        _ => Some(alloc::format!("{count} {many}")),
+    }
+}

@@ -1,0 +1,199 @@
+//! Draining: the window, emptying, and the drain deadline.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::Machine;
+use crate::blocker::Blocker;
+use crate::connection::{Connection, Fate};
+use crate::deadline::{Plan, Wake};
+use crate::effect::Effect;
+use crate::event::Cause;
+use crate::hook::Stage;
+use crate::phase::Phase;
+use crate::policy::{Grace, Origin, Readiness};
+use crate::tally::Verdict;
+use crate::time::Time;
+
+/// Closes after t1 are spread over at most this.
+const SPREAD: Duration = Duration::from_secs(1);
+
+impl Machine {
+    pub(super) fn shutdown(&mut self, cause: Cause, ever_accepted: bool, now: Time) {
+        if self.phase != Phase::Serving {
+            self.raise(cause, now);
+            return;
+        }
+        self.t0 = now;
+        self.causes.push(cause);
+        self.mark(now, "shutdown requested");
+        self.window = self.window_for(cause, ever_accepted);
+        self.replan();
+        let t1 = self.plan.drain.map_or(now.plus(self.window), |t2| now.plus(self.window).min(t2));
+        self.deadlines.set(Wake::WindowEnd, Some(t1));
+        self.enter(Phase::Draining);
+        if self.policy.readiness.value == Readiness::Fail {
+            self.effects.push_back(Effect::SetReadiness { ready: false });
+        }
+        self.start_hooks(Stage::Drain);
+    }
+
+    fn window_for(&self, cause: Cause, ever_accepted: bool) -> Duration {
+        let unset = self.policy.window.origin == Origin::Default;
+        let nobody_came = self.policy.development && !ever_accepted && unset;
+        if cause.skips_window() || nobody_came { Duration::ZERO } else { self.policy.window.value }
+    }
+
+    fn raise(&mut self, cause: Cause, now: Time) {
+        let severity = |cause: &Cause| u8::from(cause.skips_window()) + u8::from(cause.is_fatal());
+        if self.causes.iter().map(severity).max() >= Some(severity(&cause)) {
+            return;
+        }
+        self.causes.push(cause);
+        self.mark(now, "severity raised");
+        if self.phase == Phase::Draining && self.emptying_since.is_none() {
+            self.deadlines.set(Wake::WindowEnd, Some(now));
+        }
+    }
+
+    /// Lays t2 and T out again, for a new budget.
+    fn replan(&mut self) {
+        self.plan = Plan::new(self.t0, self.policy.budget(), &self.policy);
+        let draining = matches!(self.phase, Phase::Serving | Phase::Draining);
+        if draining {
+            let t2 = self.plan.drain;
+            let lead = t2.map(|t2| t2.minus(self.policy.abort_lead.value).max(self.t0));
+            self.deadlines.set(Wake::AbortLead, lead);
+            self.deadlines.set(Wake::DrainDeadline, t2);
+        } else {
+            let close = self.plan.close.filter(|_| self.stage == Stage::Close);
+            self.deadlines.set(Wake::CloseStageEnd, close);
+        }
+        self.deadlines.set(Wake::FlushStageEnd, self.plan.flush);
+    }
+
+    pub(super) fn change_deadline(&mut self, grace: Duration, now: Time) {
+        self.policy.grace.value = Grace::Limited(grace);
+        self.mark(now, "deadline changed");
+        self.replan();
+        if let Some((t1, t2)) = self.deadlines.at(Wake::WindowEnd).zip(self.plan.drain) {
+            self.deadlines.set(Wake::WindowEnd, Some(t1.min(t2)));
+        }
+    }
+
+    pub(super) fn escalate(&mut self, now: Time) {
+        self.mark(now, "escalated");
+        if self.phase == Phase::Closing {
+            self.deadlines.set(Wake::CloseStageEnd, Some(now));
+            self.deadlines.set(Wake::FlushStageEnd, Some(now));
+        } else if self.emptying_since.is_none() {
+            self.deadlines.set(Wake::WindowEnd, Some(now));
+        } else {
+            self.deadlines.set(Wake::DrainDeadline, Some(now));
+        }
+    }
+
+    /// t1: from now on nothing new is wanted.
+    pub(super) fn enter_emptying(&mut self, at: Time) {
+        self.mark(at, "window ended");
+        self.emptying_since = Some(at);
+        self.deadlines.set(Wake::WindowEnd, None);
+        if self.policy.readiness.value == Readiness::Keep {
+            self.effects.push_back(Effect::SetReadiness { ready: false });
+        }
+        for listener in self.listeners.ids() {
+            self.effects.push_back(Effect::FenceListener { listener });
+        }
+        if !self.listeners.is_empty() {
+            let settled = at.plus(self.policy.settle.value);
+            let settled = self.plan.drain.map_or(settled, |t2| settled.min(t2));
+            self.deadlines.set(Wake::SettleEnd, Some(settled));
+        }
+        self.schedule_all();
+    }
+
+    /// How long the closes after t1 may be spread.
+    pub(super) fn spread(&self, t1: Time) -> Duration {
+        if self.policy.interactive {
+            return Duration::ZERO;
+        }
+        self.plan.drain.map_or(SPREAD, |t2| (t2.since(t1) / 4).min(SPREAD))
+    }
+
+    pub(super) fn close_listeners(&mut self) {
+        for listener in self.listeners.ids() {
+            self.effects.push_back(Effect::CloseListener { listener });
+        }
+    }
+
+    /// Shortly before t2: transactions shall roll back while they still can.
+    pub(super) fn abort(&mut self, at: Time) {
+        if self.in_flight.is_empty() && self.jobs.running.is_empty() {
+            return;
+        }
+        self.mark(at, "abort signals fired");
+        if !self.in_flight.is_empty() {
+            self.effects.push_back(Effect::AbortRequests);
+        }
+        for job in self.jobs.running.keys().copied() {
+            self.effects.push_back(Effect::CancelJob { job });
+        }
+    }
+
+    /// Whether nothing is left to wait for before Closing.
+    pub(super) fn is_drained(&self) -> bool {
+        self.emptying_since.is_some()
+            && self.connections.is_empty()
+            && self.listeners.is_empty()
+            && self.jobs.running.is_empty()
+            && self.hooks.ended(Stage::Drain)
+    }
+
+    /// t2: what is still in flight is forced.
+    pub(super) fn force(&mut self, at: Time) {
+        self.mark(at, "drain deadline");
+        self.blocked(at, "drain");
+        if self.emptying_since.is_none() {
+            self.enter_emptying(at);
+        }
+        if self.deadlines.at(Wake::SettleEnd).is_some() {
+            self.deadlines.set(Wake::SettleEnd, None);
+            self.close_listeners();
+        }
+        let cut: Vec<Blocker> = self.oldest_requests(at, super::reporting::FORCED).collect();
+        self.forced.extend(cut);
+        for (id, connection) in &mut self.connections {
+            let closing = matches!(connection.fate, Fate::Closing { .. });
+            self.effects.push_back(if connection.requests.is_empty() && !closing {
+                Effect::CloseIdle { connection: *id, look: false }
+            } else {
+                let unanswered = connection.unanswered();
+                Effect::ForceConnection { connection: *id, unanswered }
+            });
+            let verdict = forced_verdict(connection);
+            self.tally.connections_forced += u64::from(!connection.requests.is_empty());
+            for request in connection.requests.drain(..) {
+                self.in_flight.remove(&(request.since, *id, request.id));
+                self.tally.give(verdict);
+            }
+            connection.fate = Fate::Forced;
+        }
+        for (job, running) in core::mem::take(&mut self.jobs.running) {
+            let age_ms = crate::report::Millis(at.since(running.since));
+            self.forced.push(Blocker::Job { id: job.0, name: running.name, age_ms });
+            self.effects.push_back(Effect::CancelJob { job });
+            self.jobs.forced += 1;
+        }
+        let effects = &mut self.effects;
+        self.hooks.end(Stage::Drain, at, &mut |hook| {
+            effects.push_back(Effect::AbandonHook { hook });
+        });
+        self.enter_closing(at);
+    }
+}
+
+/// A long-lived peer that had its notice and its protocol's end was not cut short.
+pub(super) fn forced_verdict(connection: &Connection) -> Verdict {
+    let ending = matches!(connection.fate, Fate::Closing { .. });
+    if ending && connection.protocol.is_long_lived() { Verdict::Ended } else { Verdict::Forced }
+}

@@ -1,0 +1,47 @@
+//! Connections by the moment at which something is due on them.
+
+use alloc::collections::BinaryHeap;
+use core::cmp::Reverse;
+
+use crate::connection::{Connection, Situation};
+use crate::id::ConnectionId;
+use crate::time::Time;
+
+/// A heap whose stale entries are skipped by whoever takes them: an entry holds only
+/// while it equals its connection's `queued`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Queue(BinaryHeap<Reverse<(Time, ConnectionId)>>);
+
+impl Queue {
+    /// Queues the connection for its next moment, if that has changed.
+    pub(super) fn put(
+        &mut self,
+        id: ConnectionId,
+        connection: &mut Connection,
+        situation: &Situation,
+    ) {
+        let due = connection.next_due(situation);
+        if due != connection.queued {
+            connection.queued = due;
+            self.0.extend(due.map(|at| Reverse((at, id))));
+        }
+    }
+
+    /// The earliest moment queued; it may be stale, and then its tick does nothing.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.0.peek().map(|Reverse((at, _))| *at)
+    }
+
+    pub(super) fn take(&mut self) -> Option<(Time, ConnectionId)> {
+        self.0.pop().map(|Reverse(entry)| entry)
+    }
+}
+
+/// What counts is in the connections; two queues differ only in what is stale.
+impl PartialEq for Queue {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len()
+    }
+}
+
+impl Eq for Queue {}

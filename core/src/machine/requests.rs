@@ -1,0 +1,382 @@
+//! Connections and requests, from the hand-over to their verdict.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::Machine;
+use super::draining::forced_verdict;
+use crate::connection::{Connection, Fate, Protocol, Request, Situation};
+use crate::effect::Effect;
+use crate::event::{Outcome, RequestKind};
+use crate::id::{ConnectionId, RequestId};
+use crate::jitter;
+use crate::policy::NewRequests;
+use crate::refusal::Refused;
+use crate::tally::Verdict;
+use crate::time::Time;
+
+/// How long a closed connection may take to go: half-close, bounded reading, close.
+const LINGER: Duration = Duration::from_secs(1);
+/// How long a long-lived peer may take to answer its protocol's end.
+const CLOSE_HANDSHAKE: Duration = Duration::from_secs(2);
+/// How long a request head may take to complete once the connection should close.
+const HEAD_ALLOWANCE: Duration = Duration::from_secs(5);
+
+const ANNOUNCE_SALT: u64 = 1;
+const END_SALT: u64 = 2;
+const SPREAD_SALT: u64 = 3;
+
+impl Machine {
+    pub(super) fn adopt(
+        &mut self,
+        id: ConnectionId,
+        protocol: Protocol,
+        in_flight: u32,
+        announced: bool,
+        now: Time,
+    ) -> Result<(), Refused> {
+        self.insert(id, protocol, announced, now)?;
+        self.tally.connections_adopted += 1;
+        self.tally.adopted += u64::from(in_flight);
+        let t0 = self.t0;
+        let entry = self.connections.get_mut(&id).ok_or(Refused::UnknownConnection)?;
+        for request in (0..in_flight).map(RequestId) {
+            entry.requests.push(new_request(request, RequestKind::Ordinary, t0));
+            self.in_flight.insert((t0, id, request));
+        }
+        self.begin_notice(id, protocol);
+        self.schedule(id);
+        Ok(())
+    }
+
+    pub(super) fn connection_opened(
+        &mut self,
+        id: ConnectionId,
+        protocol: Protocol,
+        now: Time,
+    ) -> Result<(), Refused> {
+        self.insert(id, protocol, false, now)?;
+        self.tally.connections_opened += 1;
+        self.begin_notice(id, protocol);
+        self.schedule(id);
+        Ok(())
+    }
+
+    fn insert(
+        &mut self,
+        id: ConnectionId,
+        protocol: Protocol,
+        announced: bool,
+        now: Time,
+    ) -> Result<(), Refused> {
+        if self.connections.contains_key(&id) {
+            return Err(Refused::AlreadyKnown);
+        }
+        let seed = self.policy.seed.value;
+        let half = self.t0.plus(self.window / 2);
+        let spread_over = self.spread(self.emptying_since.unwrap_or(self.t0.plus(self.window)));
+        let connection = Connection {
+            protocol,
+            peer: None,
+            requests: Vec::new(),
+            fate: Fate::Open,
+            announced,
+            told: false,
+            announce_at: now.plus(jitter::within(half.since(now), seed, id.0, ANNOUNCE_SALT)),
+            end_at: self.end_moment(id, now),
+            spread: jitter::within(spread_over, seed, id.0, SPREAD_SALT),
+            quiet_since: now,
+            head_until: None,
+            queued: None,
+        };
+        self.connections.insert(id, connection);
+        Ok(())
+    }
+
+    /// When a long-lived exchange ends: spread over the second half of the window, so
+    /// that its client finds a server that stays; without a window, over the first closes.
+    fn end_moment(&self, id: ConnectionId, now: Time) -> Time {
+        let t1 = self.t0.plus(self.window);
+        let half = self.t0.plus(self.window / 2).max(now);
+        let (from, span) =
+            if half < t1 { (half, t1.since(half)) } else { (t1.max(now), self.spread(t1)) };
+        from.plus(jitter::within(span, self.policy.seed.value, id.0, END_SALT))
+    }
+
+    fn begin_notice(&mut self, connection: ConnectionId, protocol: Protocol) {
+        if protocol.is_long_lived() {
+            self.effects.push_back(Effect::NotifyLongLived { connection, request: None });
+        }
+    }
+
+    pub(super) fn connection(&mut self, id: ConnectionId) -> Result<&mut Connection, Refused> {
+        self.connections.get_mut(&id).ok_or(Refused::UnknownConnection)
+    }
+
+    pub(super) fn connection_upgraded(
+        &mut self,
+        id: ConnectionId,
+        protocol: Protocol,
+        now: Time,
+    ) -> Result<(), Refused> {
+        let end_at = self.end_moment(id, now);
+        let connection = self.connection(id)?;
+        if connection.fate == Fate::Forced {
+            return Err(Refused::Forced);
+        }
+        connection.protocol = protocol;
+        connection.end_at = end_at;
+        connection.quiet_since = now;
+        self.begin_notice(id, protocol);
+        self.schedule(id);
+        Ok(())
+    }
+
+    /// The last look found bytes: the connection stays, for a bounded time that
+    /// progress does not extend.
+    pub(super) fn connection_busy(&mut self, id: ConnectionId, now: Time) -> Result<(), Refused> {
+        let allowance = self.plan.drain.map_or(HEAD_ALLOWANCE, |t2| {
+            HEAD_ALLOWANCE.min(t2.since(self.emptying_since.unwrap_or(now)) / 2)
+        });
+        let connection = self.connection(id)?;
+        if connection.fate == Fate::Forced {
+            return Err(Refused::Forced);
+        }
+        if connection.head_until.is_some() {
+            return Err(Refused::AllowanceSpent);
+        }
+        connection.head_until = Some(now.plus(allowance));
+        connection.fate = Fate::Open;
+        self.schedule(id);
+        Ok(())
+    }
+
+    pub(super) fn connection_closed(&mut self, id: ConnectionId) -> Result<(), Refused> {
+        let connection = self.connections.remove(&id).ok_or(Refused::UnknownConnection)?;
+        let ending = matches!(connection.fate, Fate::Closing { .. });
+        for request in connection.requests {
+            self.in_flight.remove(&(request.since, id, request.id));
+            let ended = request.end_sent || (ending && connection.protocol.is_long_lived());
+            self.tally.give(if ended { Verdict::Ended } else { Verdict::ClientGone });
+        }
+        Ok(())
+    }
+
+    pub(super) fn request_started(
+        &mut self,
+        id: ConnectionId,
+        request: RequestId,
+        kind: RequestKind,
+        now: Time,
+    ) -> Result<(), Refused> {
+        let connection = self.connection(id)?;
+        if connection.fate == Fate::Forced {
+            return Err(Refused::Forced);
+        }
+        if connection.announced || connection.fate != Fate::Open {
+            self.tally.not_processed += 1;
+            return Ok(());
+        }
+        if connection.requests.iter().any(|known| known.id == request) {
+            return Err(Refused::AlreadyKnown);
+        }
+        connection.requests.push(new_request(request, kind, now));
+        connection.quiet_since = now;
+        connection.head_until = None;
+        self.in_flight.insert((now, id, request));
+        self.tally.admitted += 1;
+        if self.policy.new_requests.value == NewRequests::Refuse {
+            self.effects.push_back(Effect::RefuseRequest { connection: id, request });
+        }
+        self.begin_stream(id, request, kind, now);
+        self.schedule(id);
+        Ok(())
+    }
+
+    /// Gives a stream its notice, and its moment to end.
+    fn begin_stream(&mut self, id: ConnectionId, request: RequestId, kind: RequestKind, now: Time) {
+        if kind != RequestKind::Stream {
+            return;
+        }
+        let end_at = self.end_moment(id, now);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.end_at = end_at;
+        }
+        self.effects.push_back(Effect::NotifyLongLived { connection: id, request: Some(request) });
+    }
+
+    pub(super) fn request_described(
+        &mut self,
+        id: ConnectionId,
+        request: RequestId,
+        kind: RequestKind,
+        label: String,
+        since: Time,
+        now: Time,
+    ) -> Result<(), Refused> {
+        let known = self.connection(id)?.request(request)?;
+        let (old_since, old_kind) = (known.since, known.kind);
+        known.since = since.min(now);
+        known.kind = kind;
+        known.label = Some(label);
+        self.in_flight.remove(&(old_since, id, request));
+        self.in_flight.insert((since.min(now), id, request));
+        if old_kind != kind {
+            self.begin_stream(id, request, kind, now);
+        }
+        self.schedule(id);
+        Ok(())
+    }
+
+    pub(super) fn request_headers_sent(
+        &mut self,
+        id: ConnectionId,
+        request: RequestId,
+        announced: bool,
+        now: Time,
+    ) -> Result<(), Refused> {
+        let connection = self.connection(id)?;
+        let known = connection.request(request)?;
+        if known.headers_sent {
+            return Err(Refused::HeadersAlreadySent);
+        }
+        known.headers_sent = true;
+        connection.announced |= announced && connection.protocol == Protocol::Http1;
+        connection.quiet_since = now;
+        Ok(())
+    }
+
+    pub(super) fn request_finished(
+        &mut self,
+        id: ConnectionId,
+        request: RequestId,
+        outcome: Outcome,
+        flushed: bool,
+        now: Time,
+    ) -> Result<(), Refused> {
+        let known = self.connection(id)?.request(request)?;
+        if known.unflushed.is_some() {
+            return Err(Refused::NotInFlight);
+        }
+        known.unflushed = Some(outcome);
+        if flushed { self.request_flushed(id, request, now) } else { Ok(()) }
+    }
+
+    pub(super) fn request_flushed(
+        &mut self,
+        id: ConnectionId,
+        request: RequestId,
+        now: Time,
+    ) -> Result<(), Refused> {
+        let connection = self.connection(id)?;
+        let known = connection.request(request)?;
+        let Some(outcome) = known.unflushed else {
+            return Err(Refused::NotInFlight);
+        };
+        let since = known.since;
+        let end_sent = known.end_sent;
+        connection.take(request);
+        connection.quiet_since = now;
+        self.in_flight.remove(&(since, id, request));
+        self.tally.give(match outcome {
+            Outcome::ClientGone if end_sent => Verdict::Ended,
+            Outcome::ClientGone => Verdict::ClientGone,
+            Outcome::Completed if end_sent => Verdict::Ended,
+            Outcome::Completed => Verdict::Completed,
+            Outcome::Ended => Verdict::Ended,
+            Outcome::Refused => Verdict::Refused,
+        });
+        self.schedule(id);
+        Ok(())
+    }
+
+    fn situation(&self) -> Situation {
+        Situation { emptying_since: self.emptying_since, quiet: self.policy.quiet.value }
+    }
+
+    /// Queues the connection for its next moment.
+    fn schedule(&mut self, id: ConnectionId) {
+        let situation = self.situation();
+        if let Some(connection) = self.connections.get_mut(&id) {
+            self.queue.put(id, connection, &situation);
+        }
+    }
+
+    pub(super) fn schedule_all(&mut self) {
+        let situation = self.situation();
+        for (id, connection) in &mut self.connections {
+            self.queue.put(*id, connection, &situation);
+        }
+    }
+
+    /// The next moment at which a connection is due; only Draining has any.
+    pub(super) fn next_connection(&self) -> Option<Time> {
+        if self.phase != crate::phase::Phase::Draining {
+            return None;
+        }
+        self.queue.next()
+    }
+
+    /// Does what is due on the connection at the head of the queue.
+    pub(super) fn connection_due(&mut self, at: Time) {
+        let Some((queued, id)) = self.queue.take() else {
+            return;
+        };
+        let situation = self.situation();
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if connection.queued != Some(queued) {
+            return;
+        }
+        connection.queued = None;
+        if let Fate::Closing { until } = connection.fate {
+            if until <= at {
+                self.cut(id);
+            }
+            return;
+        }
+        if connection.to_tell() && connection.announce_at <= at {
+            connection.told = true;
+            self.effects.push_back(Effect::AnnounceClose { connection: id });
+        }
+        if let Some(request) = connection.to_end()
+            && connection.end_at <= at
+        {
+            match request {
+                None => connection.fate = Fate::Closing { until: at.plus(CLOSE_HANDSHAKE) },
+                Some(stream) => {
+                    if let Ok(stream) = connection.request(stream) {
+                        stream.end_sent = true;
+                    }
+                }
+            }
+            self.effects.push_back(Effect::CloseLongLived { connection: id, request });
+        }
+        if connection.idle_due(&situation).is_some_and(|due| due <= at) {
+            let look = connection.head_until.is_none();
+            connection.fate = Fate::Closing { until: at.plus(LINGER) };
+            self.effects.push_back(Effect::CloseIdle { connection: id, look });
+        }
+        self.schedule(id);
+    }
+
+    /// A connection that was told to close and did not.
+    fn cut(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let verdict = forced_verdict(connection);
+        for request in connection.requests.drain(..) {
+            self.in_flight.remove(&(request.since, id, request.id));
+            self.tally.give(verdict);
+        }
+        self.connections.remove(&id);
+        self.effects.push_back(Effect::ForceConnection { connection: id, unanswered: 0 });
+    }
+}
+
+fn new_request(id: RequestId, kind: RequestKind, since: Time) -> Request {
+    Request { id, kind, label: None, since, headers_sent: false, unflushed: None, end_sent: false }
+}

@@ -1,0 +1,180 @@
+//! What the operator reads: versioned JSON, schema `lameduck-report/1`.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::blocker::{Blocker, Blockers};
+
+/// The schema's name; the number rises when a field changes its meaning or goes.
+pub const SCHEMA: &str = "lameduck-report/1";
+
+/// A time in milliseconds, three decimals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millis(pub Duration);
+
+impl Serialize for Millis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let micros = u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX);
+        if micros.is_multiple_of(1_000) {
+            serializer.serialize_u64(micros / 1_000)
+        } else {
+            // At most 2^53 µs (285 years) keep their last digit; longer ones may lose it.
+            #[allow(clippy::cast_precision_loss)]
+            serializer.serialize_f64(micros as f64 / 1_000.0)
+        }
+    }
+}
+
+/// Why a shutdown happened, how it went, and what was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// `done`, or where it stood when this provisional report was made.
+    pub phase: &'static str,
+    /// Why it stopped: the first cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<&'static str>,
+    /// Later causes that raised the severity.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub raised_by: Vec<&'static str>,
+    /// From the request to stop until now, or until Done.
+    pub took_ms: Millis,
+    /// 0 when nothing was lost.
+    pub exit_code: u8,
+    /// Why the code is not 0, as sentences.
+    pub lost: Vec<String>,
+    /// Every time of the policy and who decided it.
+    pub policy: Vec<PolicyLine>,
+    /// What happened when, since the request to stop.
+    pub timeline: Vec<Mark>,
+    /// Connections.
+    pub connections: ConnectionCounts,
+    /// Requests and their verdicts.
+    pub requests: RequestCounts,
+    /// Every hook.
+    pub hooks: Vec<HookLine>,
+    /// Jobs.
+    pub jobs: JobCounts,
+    /// What was cut at the drain deadline, oldest first.
+    pub forced: Vec<Blocker>,
+    /// What still held shutdown up at each deadline that passed.
+    pub blocked_at: Vec<BlockedAt>,
+    /// What holds it up now; only while it is not done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blockers: Option<Blockers>,
+}
+
+/// One time of the policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PolicyLine {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value; absent when unlimited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ms: Option<Millis>,
+    /// `code`, `default` or `environment`.
+    pub origin: &'static str,
+}
+
+/// One moment of the timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mark {
+    /// Since the request to stop.
+    pub at_ms: Millis,
+    /// What happened.
+    pub what: &'static str,
+}
+
+/// Connections after the hand-over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConnectionCounts {
+    /// Open at the hand-over.
+    pub adopted: u64,
+    /// Accepted since.
+    pub opened: u64,
+    /// Cut with requests in flight.
+    pub forced: u64,
+    /// Still known.
+    pub open: u64,
+}
+
+/// Requests after the hand-over. `adopted + admitted` is the sum of the verdicts and
+/// `in_flight`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RequestCounts {
+    /// In flight at the hand-over.
+    pub adopted: u64,
+    /// Admitted since.
+    pub admitted: u64,
+    /// Arrived after the response that announced; not handed to the application
+    /// (RFC 9112 §9.6).
+    pub not_processed: u64,
+    /// Verdict: answered.
+    pub completed: u64,
+    /// Verdict: the peer went away first.
+    pub client_gone: u64,
+    /// Verdict: answered 503 on arrival.
+    pub refused: u64,
+    /// Verdict: a long-lived exchange that got notice and its protocol's end.
+    pub ended: u64,
+    /// Verdict: cut at the drain deadline.
+    pub forced: u64,
+    /// No verdict yet.
+    pub in_flight: u64,
+}
+
+/// One hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HookLine {
+    /// Its name.
+    pub name: String,
+    /// `drain`, `close` or `flush`.
+    pub stage: &'static str,
+    /// Its order.
+    pub order: i32,
+    /// `ok`, `failed`, `timed_out`, `not_run`, `running` or `waiting`.
+    pub result: &'static str,
+    /// How long it ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<Millis>,
+    /// What it failed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JobCounts {
+    /// Did their work.
+    pub completed: u64,
+    /// Threw.
+    pub failed: u64,
+    /// Stopped because their abort signal fired.
+    pub aborted: u64,
+    /// Still running at the drain deadline.
+    pub forced: u64,
+    /// Still running.
+    pub running: u64,
+}
+
+/// What held shutdown up when a deadline passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BlockedAt {
+    /// Which deadline.
+    pub deadline: &'static str,
+    /// Since the request to stop.
+    pub at_ms: Millis,
+    /// What it was.
+    pub blockers: Blockers,
+}
+
+impl Report {
+    /// The report as JSON, one line.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a report holds only strings and numbers")
+    }
+}
