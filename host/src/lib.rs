@@ -17,6 +17,8 @@ pub mod last_look;
 pub mod ledger;
 #[cfg(unix)]
 pub mod listeners;
+#[cfg(unix)]
+mod provisional;
 pub mod terminal;
 #[cfg(unix)]
 mod wake;

@@ -1,1 +1,524 @@
-//! placeholder
+//! The watchdog: at the hard deadline the process ends, whatever its event loop is doing.
+//!
+//! Two native threads, made up front while memory and threads can still be had. The *killer* waits for the
+//! deadline and then calls `_exit`; the *printer* writes the provisional report first, if it can within
+//! [`PRINT_NS`] of the deadline. So a full pipe delays the end by that much and no more.
+//!
+//! It is armed by a signal's arrival ([`Options::signals`], through the [interposer](crate::interposer)), even if
+//! nobody ever handles that signal, or by [`Watchdog::arm`]. A driver whose shutdown is complete calls
+//! [`Watchdog::disarm`], or drops it.
+//!
+//! While it is armed, nothing here allocates or takes a lock that another thread could hold. The descriptor's flags
+//! are left alone: a shared one must never become non-blocking.
+//!
+//! Not within its power: SIGSTOP and uninterruptible sleep.
+
+use std::ffi::c_int;
+use std::fmt::{self, Write as _};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+use std::{io, mem, ptr};
+
+use crate::clock::{MonotonicNs, now_ns};
+use crate::interposer;
+use crate::ledger::Ledger;
+use crate::provisional::{CAPACITY, Provisional};
+use crate::wake::{self, Waker};
+
+/// The longest provisional report, in bytes.
+pub const REPORT_MAX: usize = CAPACITY;
+/// How long after the deadline the printer may still write, in nanoseconds.
+pub const PRINT_NS: u64 = 50_000_000;
+/// A driver that gave no sign of life for longer than this before the deadline is called blocked, in nanoseconds.
+/// Call [`Watchdog::heartbeat`] at least twice as often while the watchdog is armed.
+pub const BLOCKED_NS: u64 = 200_000_000;
+
+const STACK_BYTES: usize = 128 * 1024;
+/// After a deadline that was slept through (SIGSTOP), the printer still gets this long.
+const LATE_PRINT_NS: u64 = 10_000_000;
+
+/// How a [`Watchdog`] is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to print, usually 2. Duplicated at the start, so that it may be closed later. `None` prints nothing.
+    pub descriptor: Option<RawFd>,
+    /// The status with which the process ends at the deadline, 0 to 255.
+    pub exit_code: u8,
+    /// Signals whose first arrival since the start arms the watchdog. An [`Interposer`](interposer::Interposer)
+    /// must be installed for each.
+    pub signals: Vec<c_int>,
+    /// From a signal's arrival to the deadline it sets, in nanoseconds: grace − margin.
+    pub budget_ns: u64,
+    /// Whose totals to print when the driver itself says nothing.
+    pub ledger: Option<Arc<Ledger>>,
+}
+
+impl Default for Options {
+    /// Prints to standard error, ends with status 1, 29 s after a signal, but heeds none.
+    fn default() -> Self {
+        Self {
+            descriptor: Some(2),
+            exit_code: 1,
+            signals: Vec::new(),
+            budget_ns: 29_000_000_000,
+            ledger: None,
+        }
+    }
+}
+
+/// Why a watchdog was not started.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WatchdogError {
+    /// The descriptor could not be duplicated.
+    Descriptor(io::Error),
+    /// The system gave no thread, or no descriptor to wake it by.
+    Resources(io::Error),
+}
+
+impl fmt::Display for WatchdogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Descriptor(error) => {
+                write!(f, "the watchdog cannot print to the descriptor it was given: {error}")
+            }
+            Self::Resources(error) => write!(
+                f,
+                "the watchdog cannot start ({error}): without it a blocked process is not ended in time"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for WatchdogError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Descriptor(error) | Self::Resources(error) => Some(error),
+        }
+    }
+}
+
+/// The report was longer than [`REPORT_MAX`]; the previous one stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReportTooLong {
+    /// Its length in bytes.
+    pub bytes: usize,
+}
+
+impl fmt::Display for ReportTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a provisional report of {} bytes is longer than {REPORT_MAX}: name fewer blockers",
+            self.bytes
+        )
+    }
+}
+
+impl std::error::Error for ReportTooLong {}
+
+/// A running watchdog. Dropping it disarms it and joins its threads, which takes no noticeable time. In a
+/// forked child, which has none of the threads, all methods do nothing.
+pub struct Watchdog {
+    shared: Arc<Shared>,
+    killer: Option<JoinHandle<()>>,
+    printer: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    /// Starts the two threads, with all signals blocked in them.
+    ///
+    /// # Errors
+    /// [`WatchdogError`]; nothing runs then.
+    pub fn start(options: Options) -> Result<Self, WatchdogError> {
+        let descriptor = options
+            .descriptor
+            .map(Descriptor::duplicate)
+            .transpose()
+            .map_err(WatchdogError::Descriptor)?;
+        let waker = Waker::claim().map_err(WatchdogError::Resources)?;
+        let shared = Arc::new(Shared {
+            process: wake::process_id(),
+            started: now_ns(),
+            exit_code: options.exit_code,
+            signals: options.signals,
+            budget_ns: options.budget_ns,
+            ledger: options.ledger,
+            descriptor,
+            waker,
+            deadline: AtomicU64::new(WAITING),
+            arrival: AtomicU64::new(0),
+            heartbeat: AtomicU64::new(0),
+            rendered: AtomicU64::new(0),
+            provisional: Provisional::new(),
+            writer: Mutex::new(()),
+            quit: AtomicBool::new(false),
+            print: AtomicBool::new(false),
+            printed: AtomicBool::new(false),
+        });
+        // An early return drops `watchdog`, which ends the thread that was started.
+        let mut watchdog = Self { shared: Arc::clone(&shared), killer: None, printer: None };
+        let _blocked = SignalsBlocked::now();
+        let printer = spawn("lameduck-print", {
+            let shared = Arc::clone(&shared);
+            // All that printing needs is allocated now.
+            let mut text = Text::new();
+            move || print_when_told(&shared, &mut text)
+        })?;
+        let printer_thread = printer.thread().clone();
+        watchdog.printer = Some(printer);
+        watchdog.killer =
+            Some(spawn("lameduck-kill", move || kill_in_time(&shared, &printer_thread))?);
+        Ok(watchdog)
+    }
+
+    /// Sets the deadline, armed or not, and whether a signal set it or not: the driver's word counts from now on.
+    /// A deadline in the past ends the process at once. Returns false if the deadline has already struck.
+    pub fn arm(&self, deadline: MonotonicNs) -> bool {
+        self.set(|_| Some(deadline.clamp(1, DEADLINE_MAX)))
+    }
+
+    /// Moves the deadline, later or earlier. Returns false, and changes nothing, if the watchdog is not armed or
+    /// the deadline has already struck.
+    pub fn extend(&self, deadline: MonotonicNs) -> bool {
+        self.set(|now| (now != WAITING && now != OFF).then(|| deadline.clamp(1, DEADLINE_MAX)))
+    }
+
+    /// Calls the watchdog off: no signal arms it any more, only [`arm`](Self::arm) does. Returns false if the
+    /// deadline has already struck: then the process is about to end.
+    pub fn disarm(&self) -> bool {
+        self.set(|_| Some(OFF))
+    }
+
+    /// The deadline, if one is set. A signal sets it a moment after it arrived.
+    #[must_use]
+    pub fn deadline(&self) -> Option<MonotonicNs> {
+        let deadline = self.shared.deadline.load(Acquire);
+        (WAITING < deadline && deadline <= DEADLINE_MAX).then_some(deadline)
+    }
+
+    /// The event loop is alive. One clock reading and one store.
+    pub fn heartbeat(&self) {
+        self.shared.heartbeat.store(now_ns(), Relaxed);
+    }
+
+    /// Keeps `report` as what to print at the deadline, in place of the one before. It is printed as it is, on a line
+    /// of its own. Also a [`heartbeat`](Self::heartbeat).
+    ///
+    /// # Errors
+    /// [`ReportTooLong`]; the previous report stays.
+    pub fn render(&self, report: &[u8]) -> Result<(), ReportTooLong> {
+        if report.len() > REPORT_MAX {
+            return Err(ReportTooLong { bytes: report.len() });
+        }
+        if !self.is_here() {
+            return Ok(());
+        }
+        {
+            // Among drivers only: the printer never takes it.
+            let _writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shared.provisional.publish(report);
+        }
+        let now = now_ns();
+        self.shared.heartbeat.store(now, Relaxed);
+        self.shared.rendered.store(now, Release);
+        Ok(())
+    }
+
+    fn set(&self, next: impl Fn(u64) -> Option<u64>) -> bool {
+        if !self.is_here() {
+            return false;
+        }
+        // One word decides between this and the killer: whoever changes it first has its way.
+        let changed = self
+            .shared
+            .deadline
+            .fetch_update(AcqRel, Acquire, |now| if now == FIRED { None } else { next(now) });
+        self.shared.waker.poke();
+        changed.is_ok()
+    }
+
+    /// Whether this is the process that has the threads, not a forked child of it.
+    fn is_here(&self) -> bool {
+        self.shared.process == wake::process_id()
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        let threads = [self.killer.take(), self.printer.take()];
+        if !self.is_here() {
+            // A forked child: there is nobody to join, nor to detach.
+            mem::forget(threads);
+            return;
+        }
+        self.disarm();
+        self.shared.quit.store(true, Release);
+        self.shared.waker.poke();
+        for thread in threads.into_iter().flatten() {
+            thread.thread().unpark();
+            // An error means that it panicked; then it watches no more and there is nothing to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Watchdog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watchdog")
+            .field("deadline", &self.deadline())
+            .field("exit_code", &self.shared.exit_code)
+            .field("signals", &self.shared.signals)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Values of `Shared::deadline` that are no deadlines.
+const WAITING: u64 = 0;
+const OFF: u64 = u64::MAX;
+const FIRED: u64 = u64::MAX - 1;
+const DEADLINE_MAX: u64 = u64::MAX - 2;
+
+struct Shared {
+    process: libc::pid_t,
+    started: MonotonicNs,
+    exit_code: u8,
+    signals: Vec<c_int>,
+    budget_ns: u64,
+    ledger: Option<Arc<Ledger>>,
+    descriptor: Option<Descriptor>,
+    /// The killer's.
+    waker: Waker,
+    deadline: AtomicU64,
+    /// Arrival of the signal that armed the watchdog, 0 if none did.
+    arrival: AtomicU64,
+    heartbeat: AtomicU64,
+    /// When the last report was rendered, 0 if none was.
+    rendered: AtomicU64,
+    provisional: Provisional,
+    writer: Mutex<()>,
+    quit: AtomicBool,
+    print: AtomicBool,
+    printed: AtomicBool,
+}
+
+impl Shared {
+    /// The first arrival since the start of a signal that arms this watchdog.
+    fn first_arrival(&self) -> Option<MonotonicNs> {
+        let arrivals =
+            self.signals.iter().filter_map(|s| interposer::arrival_since(*s, self.started));
+        arrivals.min()
+    }
+}
+
+/// The killer's thread.
+fn kill_in_time(shared: &Shared, printer: &Thread) {
+    loop {
+        if shared.quit.load(Acquire) {
+            return;
+        }
+        if let Some(arrival) = shared.first_arrival() {
+            let _ = shared.arrival.compare_exchange(0, arrival, AcqRel, Relaxed);
+            let deadline = arrival.saturating_add(shared.budget_ns).clamp(1, DEADLINE_MAX);
+            // Fails if the driver has set a deadline of its own, or called the watchdog off.
+            let _ = shared.deadline.compare_exchange(WAITING, deadline, AcqRel, Relaxed);
+        }
+        match shared.deadline.load(Acquire) {
+            WAITING | OFF => shared.waker.wait(None),
+            deadline if now_ns() < deadline => shared.waker.wait(Some(deadline)),
+            deadline => {
+                if shared.deadline.compare_exchange(deadline, FIRED, AcqRel, Relaxed).is_ok() {
+                    end_process(shared, printer, deadline);
+                }
+            }
+        }
+    }
+}
+
+fn end_process(shared: &Shared, printer: &Thread, deadline: MonotonicNs) -> ! {
+    let latest = deadline.saturating_add(PRINT_NS).max(now_ns().saturating_add(LATE_PRINT_NS));
+    shared.print.store(true, Release);
+    printer.unpark();
+    while !shared.printed.load(Acquire) && now_ns() < latest {
+        shared.waker.wait(Some(latest));
+    }
+    // SAFETY: no preconditions; it runs no destructor and no exit handler, which a blocked thread could hold up.
+    unsafe { libc::_exit(shared.exit_code.into()) }
+}
+
+/// The printer's thread.
+fn print_when_told(shared: &Shared, text: &mut Text) {
+    while !shared.print.load(Acquire) {
+        if shared.quit.load(Acquire) {
+            return;
+        }
+        thread::park();
+    }
+    if let Some(descriptor) = &shared.descriptor {
+        compose(shared, text);
+        descriptor.write_all(text.as_bytes());
+    }
+    shared.printed.store(true, Release);
+    shared.waker.poke();
+}
+
+/// What to print: one line for whoever is on call, then the report on a line of its own.
+fn compose(shared: &Shared, text: &mut Text) {
+    let now = now_ns();
+    let totals = shared.ledger.as_ref().map(|ledger| ledger.totals());
+    let arrival = shared.arrival.load(Acquire);
+    let rendered = shared.rendered.load(Acquire);
+    let heartbeat = shared.heartbeat.load(Relaxed);
+    let milliseconds = |since: u64| now.saturating_sub(since) / 1_000_000;
+    // A report from before the signal says nothing about this shutdown.
+    let handled = rendered != 0 && rendered >= arrival;
+
+    // Writing to a Text never fails, it only cuts.
+    let _ = text.write_str("lameduck: hard deadline reached: ");
+    if !handled && arrival != 0 {
+        let _ = write!(
+            text,
+            "event loop blocked: the signal came {} ms ago and nobody handled it",
+            milliseconds(arrival)
+        );
+    } else if heartbeat != 0 && now.saturating_sub(heartbeat) > BLOCKED_NS {
+        let _ = write!(text, "event loop blocked for {} ms", milliseconds(heartbeat));
+    } else {
+        let _ = text.write_str("the process ends now");
+    }
+    if let Some(totals) = totals {
+        let (connections, in_flight) = (totals.connections, totals.in_flight);
+        let _ =
+            write!(text, "; {connections} connections, {in_flight} requests in flight (ledger)");
+    }
+    let _ = text.write_str("\n");
+
+    if handled && text.append(|rest| shared.provisional.copy_to(rest)) {
+        let _ = text.write_str("\n");
+        return;
+    }
+    let _ = text.write_str("{\"schema\":\"lameduck-report/1\"");
+    if arrival != 0 {
+        let _ = write!(
+            text,
+            ",\"phase\":\"serving\",\"event_loop_blocked\":true,\"note\":\"event loop blocked: the signal came {} ms before the \
+             deadline and nobody handled it\"",
+            milliseconds(arrival)
+        );
+    } else {
+        let _ = text.write_str(",\"note\":\"hard deadline reached before any report was made\"");
+    }
+    if let Some(totals) = totals {
+        let (connections, in_flight) = (totals.connections, totals.in_flight);
+        let _ = write!(text, ",\"connections\":{connections},\"in_flight\":{in_flight}");
+    }
+    let _ = text.write_str("}\n");
+}
+
+/// Text in memory that was allocated beforehand. What does not fit is cut.
+struct Text {
+    bytes: Box<[u8]>,
+    length: usize,
+}
+
+impl Text {
+    fn new() -> Self {
+        Self { bytes: vec![0; CAPACITY + 2048].into_boxed_slice(), length: 0 }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// Lets `fill` write to what is left; it returns how much it wrote.
+    fn append(&mut self, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        let written = fill(&mut self.bytes[self.length..]);
+        self.length += written.unwrap_or(0);
+        written.is_some()
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let rest = &mut self.bytes[self.length..];
+        let fits = text.len().min(rest.len());
+        rest[..fits].copy_from_slice(&text.as_bytes()[..fits]);
+        self.length += fits;
+        Ok(())
+    }
+}
+
+/// A duplicate of the descriptor to print to.
+struct Descriptor(OwnedFd);
+
+impl Descriptor {
+    fn duplicate(fd: RawFd) -> io::Result<Self> {
+        // SAFETY: any descriptor number may be asked for a duplicate.
+        let duplicate = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+        if duplicate == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the duplicate was made just now and is nobody else's.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(duplicate) }))
+    }
+
+    /// Writes everything, waiting as long as it takes, whether the descriptor blocks or not; gives up on errors.
+    fn write_all(&self, mut bytes: &[u8]) {
+        let fd = self.0.as_raw_fd();
+        while !bytes.is_empty() {
+            // SAFETY: the buffer is readable for its length.
+            let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+            if written >= 0 {
+                bytes = &bytes[written as usize..];
+                continue;
+            }
+            match io::Error::last_os_error().kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock => {
+                    let mut question = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+                    // SAFETY: the pointer is to one pollfd, and 1 is how many there are.
+                    unsafe { libc::poll(&mut question, 1, -1) };
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, WatchdogError> {
+    let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+    builder.spawn(body).map_err(WatchdogError::Resources)
+}
+
+/// While it lives, this thread has all signals blocked, and so have the threads that it starts, for good.
+struct SignalsBlocked {
+    before: libc::sigset_t,
+}
+
+impl SignalsBlocked {
+    fn now() -> Self {
+        // SAFETY: sigset_t consists of integers, for which zero is a value.
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = unsafe { mem::zeroed() };
+        // SAFETY: both pointers are to writable sets.
+        unsafe {
+            libc::sigfillset(&mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        }
+        Self { before }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: `before` is the mask that this thread had.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, ptr::null_mut()) };
+    }
+}
