@@ -134,11 +134,16 @@ impl Machine {
         if let Rule::Refuse(reason) = table::rule(self.phase, event.kind()) {
             return Err(reason);
         }
-        let now = now.max(self.clock);
-        self.apply(event, now)?;
-        self.clock = now;
-        self.moment = now;
-        Ok(())
+        // The clock first: what an event starts, it starts now.
+        let before = self.clock;
+        self.clock = now.max(before);
+        let taken = self.apply(event, self.clock);
+        if taken.is_ok() {
+            self.moment = self.clock;
+        } else {
+            self.clock = before;
+        }
+        taken
     }
 
     fn apply(&mut self, event: Event, now: Time) -> Result<(), Refused> {
