@@ -1,0 +1,209 @@
+//! Results as a table for people, one column per drill.
+
+use crate::client::Failure;
+use crate::probe::Check;
+use crate::record::{Latency, Outcome, Record};
+
+/// The table of these results, then what has to be said about the last of them.
+pub fn render(records: &[&Record]) -> String {
+    let mut rows = vec![Row::new(String::new(), records, |record| record.label.clone())];
+    rows.push(Row::new("requests", records, |record| thousands(record.requests.total)));
+    rows.push(Row::new("failed", records, failed));
+    for kind in Failure::ALL {
+        let count = |record: &Record| record.failures.get(&kind).copied().unwrap_or(0);
+        if records.iter().any(|record| count(record) > 0) {
+            let name = format!("  {}", kind.words());
+            rows.push(Row::new(name, records, |record| dash_for_zero(count(record))));
+        }
+    }
+    if records.iter().any(|record| record.requests.unfinished > 0) {
+        rows.push(Row::new("unfinished", records, |r| dash_for_zero(r.requests.unfinished)));
+    }
+    rows.push(Row::rule());
+    if records.iter().any(|record| record.failed_before_restarts > 0) {
+        rows.push(Row::new("before restarts", records, |record| {
+            format!("{} failed", thousands(record.failed_before_restarts))
+        }));
+    }
+    let most = records.iter().map(|record| record.restarts.len()).max().unwrap_or(0);
+    for number in 0..most {
+        rows.push(Row::new(format!("restart {}", number + 1), records, |r| restart(r, number)));
+    }
+    if most > 0 {
+        rows.push(Row::rule());
+    }
+    for (name, value) in LATENCIES {
+        rows.push(Row::new(name, records, |record| ms(record.latency_ms.ordinary, value)));
+    }
+    if records.iter().any(|record| record.latency_ms.slow.count > 0) {
+        rows.push(Row::new("slow requests p50", records, |r| ms(r.latency_ms.slow, |l| l.p50)));
+        rows.push(Row::new("slow requests max", records, |r| ms(r.latency_ms.slow, |l| l.max)));
+    }
+    let mut text = layout(&rows);
+    if let Some(last) = records.last() {
+        text.push('\n');
+        text.push_str(&remarks(last));
+    }
+    text
+}
+
+type Quantile = fn(&Latency) -> f64;
+
+const LATENCIES: [(&str, Quantile); 4] = [
+    ("latency p50", |latency| latency.p50),
+    ("latency p99", |latency| latency.p99),
+    ("latency p99.9", |latency| latency.p999),
+    ("latency max", |latency| latency.max),
+];
+
+/// One line of the table; without cells a rule.
+struct Row {
+    name: String,
+    cells: Vec<String>,
+}
+
+impl Row {
+    fn new(name: impl Into<String>, of: &[&Record], cell: impl Fn(&Record) -> String) -> Self {
+        Self { name: name.into(), cells: of.iter().map(|record| cell(record)).collect() }
+    }
+
+    fn rule() -> Self {
+        Self { name: String::new(), cells: Vec::new() }
+    }
+}
+
+fn layout(rows: &[Row]) -> String {
+    let width = |text: &str| text.chars().count();
+    let columns = rows.iter().map(|row| row.cells.len()).max().unwrap_or(0);
+    let first = rows.iter().map(|row| width(&row.name)).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|at| rows.iter().filter_map(|row| row.cells.get(at)).map(|cell| width(cell)).max())
+        .map(|widest| widest.unwrap_or(0))
+        .collect();
+    let total = first + widths.iter().map(|width| width + 3).sum::<usize>();
+    let mut text = String::new();
+    for (at, row) in rows.iter().enumerate() {
+        if row.cells.is_empty() {
+            text.push_str(&"─".repeat(total));
+        } else {
+            let mut line = pad(&row.name, first);
+            for (cell, width) in row.cells.iter().zip(&widths) {
+                line.push_str("   ");
+                line.push_str(&pad(cell, *width));
+            }
+            text.push_str(line.trim_end());
+        }
+        text.push('\n');
+        if at == 0 {
+            text.push_str(&"─".repeat(total));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn pad(text: &str, width: usize) -> String {
+    let missing = width.saturating_sub(text.chars().count());
+    format!("{text}{}", " ".repeat(missing))
+}
+
+fn failed(record: &Record) -> String {
+    let requests = record.requests;
+    if requests.failed == 0 {
+        return "0".into();
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
+    let percent = 100.0 * requests.failed as f64 / requests.total as f64;
+    format!("{} ({percent:.2} %)", thousands(requests.failed))
+}
+
+fn restart(record: &Record, number: usize) -> String {
+    let Some(restart) = record.restarts.get(number) else { return "–".into() };
+    let end = match (restart.killed, restart.exit) {
+        (true, _) => "had to be killed".into(),
+        (false, Some(exit)) => exit.words(),
+        (false, None) => "still running".into(),
+    };
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds far below 2^52")]
+    let took = restart
+        .exit_took_ms()
+        .map_or(String::new(), |took| format!(" after {:.1} s", took as f64 / 1000.0));
+    format!("copy {}: {} failed, {end}{took}", restart.copy + 1, thousands(restart.failed))
+}
+
+fn ms(latency: Latency, value: impl Fn(&Latency) -> f64) -> String {
+    if latency.count == 0 { "–".into() } else { format!("{:.1} ms", value(&latency)) }
+}
+
+fn dash_for_zero(count: u64) -> String {
+    if count == 0 { "–".into() } else { thousands(count) }
+}
+
+/// With a thin gap between groups of three digits.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The conditions of a drill in one line.
+pub fn conditions(record: &Record) -> String {
+    let conditions = &record.conditions;
+    let check = match conditions.check {
+        Some(Check::Tcp) => "connect",
+        _ => "readiness",
+    };
+    format!(
+        "{} keep-alive clients, {} requests/s, TCP balancer, {} ms each way, {check} check every \
+         {} ms, no retries",
+        conditions.connections, conditions.rate, conditions.delay_ms, conditions.probe_interval_ms
+    )
+}
+
+fn remarks(record: &Record) -> String {
+    let mut text = format!("{}\n", conditions(record));
+    for note in &record.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    let word = match record.outcome {
+        Outcome::Passed => "passed",
+        Outcome::Interrupted => "interrupted",
+        _ => "failed",
+    };
+    text.push_str(&format!("{word}: {}\n", record.sentence));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_three() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1 000"), (1_234_567, "1 234 567")] {
+            assert_eq!(thousands(number), text);
+        }
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [
+            Row { name: String::new(), cells: vec!["plain".into(), "with ü".into()] },
+            Row { name: "requests".into(), cells: vec!["1".into(), "22".into()] },
+            Row::rule(),
+            Row { name: "x".into(), cells: vec!["ü".into(), "3".into()] },
+        ];
+        let text = layout(&rows);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "           plain   with ü");
+        assert_eq!(lines[1].chars().count(), lines[0].chars().count());
+        assert_eq!(lines[2], "requests   1       22");
+        assert_eq!(lines[4], "x          ü       3");
+    }
+}
