@@ -105,7 +105,9 @@ impl Machine {
             self.effects.push_back(Effect::FenceListener { listener });
         }
         if !self.listeners.is_empty() {
-            let settled = at.plus(self.policy.settle.value);
+            // From when the driver is told, however late this tick is: handshakes under way
+            // need that time after the fence.
+            let settled = self.clock.plus(self.policy.settle.value);
             let settled = self.plan.drain.map_or(settled, |t2| settled.min(t2));
             self.deadlines.set(Wake::SettleEnd, Some(settled));
         }

@@ -324,6 +324,8 @@ impl Machine {
             return;
         };
         let situation = self.situation();
+        // A peer's time to go begins when the driver is told, however late this tick is.
+        let told = self.clock;
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
@@ -345,7 +347,7 @@ impl Machine {
             && connection.end_at <= at
         {
             match request {
-                None => connection.fate = Fate::Closing { until: at.plus(CLOSE_HANDSHAKE) },
+                None => connection.fate = Fate::Closing { until: told.plus(CLOSE_HANDSHAKE) },
                 Some(stream) => {
                     if let Ok(stream) = connection.request(stream) {
                         stream.end_sent = true;
@@ -356,7 +358,7 @@ impl Machine {
         }
         if connection.idle_due(&situation).is_some_and(|due| due <= at) {
             let look = connection.head_until.is_none();
-            connection.fate = Fate::Closing { until: at.plus(LINGER) };
+            connection.fate = Fate::Closing { until: told.plus(LINGER) };
             self.effects.push_back(Effect::CloseIdle { connection: id, look });
         }
         self.schedule(id);
