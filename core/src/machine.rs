@@ -210,8 +210,10 @@ impl Machine {
     pub fn tick(&mut self, now: Time) {
         self.clock = self.clock.max(now);
         while let Some((at, wake)) = self.next_wake().filter(|(at, _)| *at <= self.clock) {
+            // A deadline that was moved into the past, or found late after an event, does not
+            // happen before that event.
             self.moment = self.moment.max(at);
-            self.fire(wake, at);
+            self.fire(wake, self.moment);
         }
     }
 
