@@ -1,0 +1,110 @@
+// Attaching itself: it hides nothing of the server, keeps nothing alive, and loads from both module systems and in workers.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { connect, request } from './support/client.mjs';
+import { sleep, start } from './support/server.mjs';
+import { assertReport } from './support/report.mjs';
+
+test('adds no listener whose mere presence switches a default of Node off', async (t) => {
+  const server = await start(t);
+  const counts = await server.run(({ server }) => ['upgrade', 'clientError', 'timeout', 'checkContinue', 'checkExpectation', 'connect'].map((name) => server.listenerCount(name)));
+  assert.deepEqual(counts, [0, 0, 0, 0, 0, 0]);
+  // Node's own answer to a malformed request, which a clientError listener would replace.
+  const conn = await connect(server.port);
+  conn.write('NONSENSE\r\n\r\n');
+  assert.match(await conn.until('\r\n\r\n'), /^HTTP\/1\.1 400 /);
+});
+
+test('costs no visible header or change while serving', async (t) => {
+  const server = await start(t);
+  const conn = await connect(server.port);
+  const { headers, closes } = await conn.request('/fast');
+  assert.equal(closes, false);
+  assert.deepEqual(Object.keys(headers).sort(), ['connection', 'content-length', 'date', 'keep-alive']);
+});
+
+test('does not keep the process alive once the application closed its server', async (t) => {
+  const server = await start(t, { setup: ({ server }) => server.unref() });
+  await request(server.port);
+  server.signalled = performance.now();
+  await server.run(({ server }) => { server.close(); });
+  const end = await server.end();
+  assert.deepEqual({ code: end.code, signal: end.signal }, { code: 0, signal: null });
+  assert.ok(end.after < 2000, `ended ${end.after} ms after close`);
+});
+
+test('a server that the application closed itself still ends cleanly on SIGTERM', async (t) => {
+  const server = await start(t, { setup: (ctx) => { ctx.alive = setInterval(() => {}, 1000); } });
+  await server.run(({ server }) => new Promise((resolve) => server.close(resolve)));
+  server.signal();
+  assertReport(await server.end(), 0);
+});
+
+test('server.close() called during the drain by the application changes nothing for what is in flight', async (t) => {
+  const server = await start(t);
+  const conn = await connect(server.port);
+  const answer = conn.request('/slow?ms=700');
+  await server.event('slow');
+  server.signal();
+  await server.event('phase');
+  await server.run(({ server }) => { server.close(); });
+  assert.equal((await answer).text, 'slow');
+  assertReport(await server.end(), 0);
+});
+
+test('the same server twice is refused', async (t) => {
+  const server = await start(t);
+  await assert.rejects(server.run(({ lameduck, server }) => { lameduck(server); }), { message: /already|twice/i });
+  await assert.rejects(server.run(({ duck, server }) => { duck.add(server); }), { message: /already|twice/i });
+  server.signal();
+  assertReport(await server.end(), 0);
+});
+
+test('require and import give the same function', async (t) => {
+  if (process.env.LAMEDUCK_TEST_SUBJECT) return t.skip('peers have one module system');
+  const index = new URL('../index.cjs', import.meta.url);
+  const { lameduck } = await import(new URL('../index.mjs', import.meta.url).href);
+  assert.equal(createRequire(import.meta.url)(fileURLToPath(index)).lameduck, lameduck);
+  assert.equal(typeof lameduck, 'function');
+});
+
+test('loading, attaching and terminating in worker threads does not crash', async () => {
+  const source = `
+    const { Worker, isMainThread, parentPort } = require('node:worker_threads');
+    const http = require('node:http');
+    const code = ${JSON.stringify(`
+      const { parentPort } = require('node:worker_threads');
+      import(${JSON.stringify(new URL('./support/subject.mjs', import.meta.url).href)}).then(({ lameduck }) => {
+        const server = require('node:http').createServer();
+        // Signals belong to the main thread: attaching here may be refused, but with an error, not a crash.
+        try { lameduck(server, { signals: [] }); } catch (error) { if (!(error instanceof Error)) throw error; }
+        server.listen(0, () => parentPort.postMessage('up'));
+      });
+    `)};
+    (async () => {
+      for (let n = 0; n < 8; n++) {
+        const worker = new Worker(code, { eval: true });
+        await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
+        await worker.terminate();
+      }
+      console.log('fine');
+    })();
+  `;
+  const child = spawn(process.execPath, ['-e', source], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  child.stdout.on('data', (text) => (output += text));
+  child.stderr.on('data', (text) => (output += text));
+  const [code, signal] = await once(child, 'close');
+  assert.deepEqual({ code, signal, output: output.trim() }, { code: 0, signal: null, output: 'fine' });
+});
+
+test('a process that only imports it ends by itself', async () => {
+  const child = spawn(process.execPath, ['--input-type=module', '-e', `import ${JSON.stringify(new URL('./support/subject.mjs', import.meta.url).href)};`], { stdio: 'ignore' });
+  const result = await Promise.race([once(child, 'exit'), sleep(5000)]);
+  child.kill('SIGKILL');
+  assert.deepEqual(result, [0, null]);
+});

@@ -1,0 +1,90 @@
+// What an operator sees while it runs and while it stops: metrics, blockers, log lines.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { connect, request } from './support/client.mjs';
+import { BUDGET, sleep, start } from './support/server.mjs';
+import { assertReport } from './support/report.mjs';
+
+test('metrics: Prometheus text with the phase and the requests in flight, serving and draining', async (t) => {
+  const server = await start(t);
+  const conns = [await connect(server.port), await connect(server.port)];
+  for (const conn of conns) conn.request('/slow?ms=900').catch(() => {});
+  await sleep(100);
+  const inFlight = /^lameduck_\w*in_flight\w*(\{[^}]*\})? 2$/m;
+  const serving = await server.run(({ duck }) => duck.metrics());
+  assert.match(serving, /^# TYPE lameduck_\w+ (gauge|counter)$/m);
+  assert.match(serving, inFlight);
+  assert.match(serving, /^lameduck_\w*phase\w*/m);
+  server.signal();
+  await server.event('phase');
+  const draining = await server.run(({ duck }) => duck.metrics());
+  assert.match(draining, inFlight);
+  assert.notEqual(draining.match(/^lameduck_\w*phase.*$/gm).join(), serving.match(/^lameduck_\w*phase.*$/gm).join());
+  for (const line of draining.trim().split('\n')) assert.match(line, /^(#.*|[a-z_:][\w:]*(\{.*\})? -?[\d.e+]+)$/i);
+  assertReport(await server.end(), 0);
+});
+
+test('blockers: what is in flight, oldest first', async (t) => {
+  const server = await start(t);
+  const [one, two] = [await connect(server.port), await connect(server.port)];
+  one.request('/slow?ms=1000').catch(() => {});
+  await server.event('slow');
+  await sleep(120);
+  two.request('/stuck').catch(() => {});
+  await server.event('stuck');
+  server.signal();
+  await server.event('phase');
+  const blockers = await server.run(({ duck }) => duck.blockers());
+  assert.equal(blockers.length, 2);
+  assert.match(JSON.stringify(blockers[0]), /slow/);
+  assert.match(JSON.stringify(blockers[1]), /stuck/);
+  await server.kill();
+});
+
+test('log lines go to standard error, start with lameduck, and say where each value came from', async (t) => {
+  const server = await start(t, { env: { LAMEDUCK_GRACE: '1.5' } });
+  server.signal();
+  const end = await server.end();
+  assertReport(end, 0);
+  const lines = end.stderr.trim().split('\n').filter((line) => line.startsWith('lameduck'));
+  assert.ok(lines.length >= 2, end.stderr);
+  assert.match(end.stderr, /grace[^\n]*1\.5\s?s|grace[^\n]*1500/);
+  assert.match(end.stderr, /LAMEDUCK_GRACE|environment/);
+});
+
+test('logger: an object of the shape of pino or console takes the lines instead', async (t) => {
+  const server = await start(t, {
+    options: ({ say }) => {
+      const line = (...parts) => say('log', { text: parts.map((part) => (typeof part === 'string' ? part : JSON.stringify(part))).join(' ') });
+      return { grace: 2000, window: 300, quiet: 150, logger: { info: line, warn: line, error: line, debug: line } };
+    },
+  });
+  await request(server.port);
+  server.signal();
+  const end = await server.end();
+  assertReport(end, 0);
+  assert.ok(server.events.filter(({ event }) => event === 'log').length >= 2);
+  assert.doesNotMatch(end.stderr, /^lameduck/m);
+});
+
+test('a logger that throws does not break the drain', async (t) => {
+  const server = await start(t, {
+    options: () => {
+      const line = () => { throw new Error('log transport is gone'); };
+      return { grace: 2000, window: 300, quiet: 150, logger: { info: line, warn: line, error: line, debug: line } };
+    },
+  });
+  const conn = await connect(server.port);
+  const answer = conn.request('/slow?ms=600');
+  await server.event('slow');
+  server.signal();
+  assert.equal((await answer).status, 200);
+  assertReport(await server.end(), 0);
+});
+
+test('a phase or report listener that throws does not keep the process past T', async (t) => {
+  const server = await start(t, { setup: ({ duck }) => duck.on('phase', () => { throw new Error('listener'); }) });
+  server.signal();
+  const end = await server.end();
+  assert.ok(end.after < BUDGET.grace + 250);
+});
