@@ -84,16 +84,30 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// `budget` is grace − margin.
-    pub(crate) fn new(t0: Time, budget: Option<Duration>, policy: &Policy) -> Self {
+    /// The plan of `policy`, brought forward where somebody insisted.
+    pub(crate) fn new(t0: Time, policy: &Policy, insisted: Insisted) -> Self {
         let reserve = policy.reserve.value;
-        let hard = budget.map(|budget| t0.plus(budget));
+        let hard = policy.budget().map(|budget| t0.plus(budget));
         let before = |span: Duration| hard.map(|hard| hard.minus(span).max(t0));
+        let close = before((reserve / 4).min(Duration::from_secs(1)));
+        // Not T itself: there the watchdog would race the orderly report.
+        let flush = before((reserve / 20).min(Duration::from_millis(100)));
         Self {
-            drain: before(reserve),
-            close: before((reserve / 4).min(Duration::from_secs(1))),
-            // Not T itself: there the watchdog would race the orderly report.
-            flush: before((reserve / 20).min(Duration::from_millis(100))),
+            drain: earlier(before(reserve), insisted.drain),
+            close: earlier(close, insisted.hooks),
+            flush: earlier(flush, insisted.hooks),
         }
     }
+}
+
+/// When somebody insisted that the drain, or the hooks, end now. It stays so whatever
+/// happens to the deadline afterwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Insisted {
+    pub(crate) drain: Option<Time>,
+    pub(crate) hooks: Option<Time>,
+}
+
+fn earlier(planned: Option<Time>, insisted: Option<Time>) -> Option<Time> {
+    planned.into_iter().chain(insisted).min()
 }

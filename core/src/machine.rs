@@ -18,7 +18,7 @@ use self::queue::Queue;
 
 use crate::blocker::Blocker;
 use crate::connection::Connection;
-use crate::deadline::{Deadlines, Plan, Wake};
+use crate::deadline::{Deadlines, Insisted, Plan, Wake};
 use crate::effect::Effect;
 use crate::event::{Cause, Event};
 use crate::hook::{Hook, HookState, Hooks, Stage};
@@ -54,11 +54,13 @@ pub struct Machine {
     /// The request to stop.
     t0: Time,
     causes: Vec<Cause>,
-    /// The window of this shutdown: the policy's, or 0 when the cause skips it.
+    /// The window of this shutdown: the policy's, 0 when the cause skips it, or as much
+    /// as passed of it when it ended early.
     window: Duration,
     /// t1, once it has passed.
     emptying_since: Option<Time>,
     plan: Plan,
+    insisted: Insisted,
     deadlines: Deadlines,
     /// The stage of Closing.
     stage: Stage,
@@ -90,6 +92,7 @@ impl Machine {
             window: Duration::ZERO,
             emptying_since: None,
             plan: Plan::default(),
+            insisted: Insisted::default(),
             deadlines: Deadlines::default(),
             stage: Stage::Close,
             listeners: Listeners::default(),

@@ -29,8 +29,6 @@ impl Machine {
         self.mark(now, "shutdown requested");
         self.window = self.window_for(cause, ever_accepted);
         self.replan();
-        let t1 = self.plan.drain.map_or(now.plus(self.window), |t2| now.plus(self.window).min(t2));
-        self.deadlines.set(Wake::WindowEnd, Some(t1));
         self.enter(Phase::Draining);
         if self.policy.readiness.value == Readiness::Fail {
             self.effects.push_back(Effect::SetReadiness { ready: false });
@@ -52,15 +50,37 @@ impl Machine {
         self.causes.push(cause);
         self.mark(now, "severity raised");
         if self.phase == Phase::Draining && self.emptying_since.is_none() {
-            self.deadlines.set(Wake::WindowEnd, Some(now));
+            self.end_window(now);
         }
     }
 
-    /// Lays t2 and T out again, for a new budget.
+    /// t1: when the window ends, or did.
+    pub(super) fn t1(&self) -> Time {
+        self.emptying_since.unwrap_or_else(|| {
+            let end = self.t0.plus(self.window);
+            self.plan.drain.map_or(end, |t2| end.min(t2))
+        })
+    }
+
+    /// The middle of the window: from here on every response announces.
+    pub(super) fn half(&self) -> Time {
+        self.t0.plus(self.t1().since(self.t0) / 2)
+    }
+
+    fn end_window(&mut self, now: Time) {
+        self.window = self.window.min(now.since(self.t0));
+        self.replan();
+    }
+
+    /// Lays t1, t2 and T out again.
     fn replan(&mut self) {
-        self.plan = Plan::new(self.t0, self.policy.budget(), &self.policy);
+        self.plan = Plan::new(self.t0, &self.policy, self.insisted);
         let draining = matches!(self.phase, Phase::Serving | Phase::Draining);
         if draining {
+            if self.emptying_since.is_none() {
+                self.deadlines.set(Wake::WindowEnd, Some(self.t1()));
+                self.hasten();
+            }
             let t2 = self.plan.drain;
             let lead = t2.map(|t2| t2.minus(self.policy.abort_lead.value).max(self.t0));
             self.deadlines.set(Wake::AbortLead, lead);
@@ -76,27 +96,30 @@ impl Machine {
         self.policy.grace.value = Grace::Limited(grace);
         self.mark(now, "deadline changed");
         self.replan();
-        if let Some((t1, t2)) = self.deadlines.at(Wake::WindowEnd).zip(self.plan.drain) {
-            self.deadlines.set(Wake::WindowEnd, Some(t1.min(t2)));
-        }
     }
 
+    /// Ends the first of window, drain and hooks whose time is not over: so it makes no
+    /// difference whether a tick came between two of these.
     pub(super) fn escalate(&mut self, now: Time) {
         self.mark(now, "escalated");
-        if self.phase == Phase::Closing {
-            self.deadlines.set(Wake::CloseStageEnd, Some(now));
-            self.deadlines.set(Wake::FlushStageEnd, Some(now));
-        } else if self.emptying_since.is_none() {
-            self.deadlines.set(Wake::WindowEnd, Some(now));
-        } else {
-            self.deadlines.set(Wake::DrainDeadline, Some(now));
+        let draining = self.phase == Phase::Draining;
+        if draining && self.t1() > now {
+            self.end_window(now);
+            return;
         }
+        if draining && self.plan.drain.is_none_or(|t2| t2 > now) {
+            self.insisted.drain = Some(now);
+        } else {
+            self.insisted.hooks.get_or_insert(now);
+        }
+        self.replan();
     }
 
     /// t1: from now on nothing new is wanted.
     pub(super) fn enter_emptying(&mut self, at: Time) {
         self.mark(at, "window ended");
         self.emptying_since = Some(at);
+        self.window = at.since(self.t0);
         self.deadlines.set(Wake::WindowEnd, None);
         if self.policy.readiness.value == Readiness::Keep {
             self.effects.push_back(Effect::SetReadiness { ready: false });
@@ -111,7 +134,7 @@ impl Machine {
             let settled = self.plan.drain.map_or(settled, |t2| settled.min(t2));
             self.deadlines.set(Wake::SettleEnd, Some(settled));
         }
-        self.schedule_all();
+        self.hasten();
     }
 
     /// How long the closes after t1 may be spread.

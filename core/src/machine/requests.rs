@@ -74,8 +74,8 @@ impl Machine {
             return Err(Refused::AlreadyKnown);
         }
         let seed = self.policy.seed.value;
-        let half = self.t0.plus(self.window / 2);
-        let spread_over = self.spread(self.emptying_since.unwrap_or(self.t0.plus(self.window)));
+        let half = self.half();
+        let spread_over = self.spread(self.t1());
         let connection = Connection {
             protocol,
             peer: None,
@@ -97,8 +97,8 @@ impl Machine {
     /// When a long-lived exchange ends: spread over the second half of the window, so
     /// that its client finds a server that stays; without a window, over the first closes.
     fn end_moment(&self, id: ConnectionId, now: Time) -> Time {
-        let t1 = self.t0.plus(self.window);
-        let half = self.t0.plus(self.window / 2).max(now);
+        let t1 = self.t1();
+        let half = self.half().max(now);
         let (from, span) =
             if half < t1 { (half, t1.since(half)) } else { (t1.max(now), self.spread(t1)) };
         from.plus(jitter::within(span, self.policy.seed.value, id.0, END_SALT))
@@ -303,9 +303,17 @@ impl Machine {
         }
     }
 
-    pub(super) fn schedule_all(&mut self) {
-        let situation = self.situation();
+    /// Brings the moments of every connection forward to what t1 is now: nothing that
+    /// belongs to the window happens after it.
+    pub(super) fn hasten(&mut self) {
+        let (t1, situation, seed) = (self.t1(), self.situation(), self.policy.seed.value);
+        let told_by = self.emptying_since.unwrap_or(self.half());
+        let spread = self.spread(t1);
         for (id, connection) in &mut self.connections {
+            let end_by = t1.plus(jitter::within(spread, seed, id.0, END_SALT));
+            connection.announce_at = connection.announce_at.min(told_by);
+            connection.end_at = connection.end_at.min(end_by);
+            connection.spread = jitter::within(spread, seed, id.0, SPREAD_SALT);
             self.queue.put(*id, connection, &situation);
         }
     }
