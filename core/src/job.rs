@@ -12,6 +12,8 @@ use crate::time::Time;
 pub(crate) struct Job {
     pub(crate) name: String,
     pub(crate) since: Time,
+    /// Its abort signal was fired.
+    pub(crate) cancelled: bool,
 }
 
 /// The jobs that run, and how the others ended.
@@ -29,7 +31,7 @@ impl Jobs {
         if self.running.contains_key(&id) {
             return Err(Refused::AlreadyKnown);
         }
-        self.running.insert(id, Job { name, since: now });
+        self.running.insert(id, Job { name, since: now, cancelled: false });
         Ok(())
     }
 

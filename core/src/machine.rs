@@ -71,6 +71,8 @@ pub struct Machine {
     in_flight: BTreeSet<(Time, ConnectionId, RequestId)>,
     hooks: Hooks,
     jobs: Jobs,
+    /// Whether abort signals were fired; they fire again only at a lead still to come.
+    aborted: bool,
     tally: Tally,
     marks: Vec<(Time, &'static str)>,
     blocked_at: Vec<(Time, &'static str, crate::blocker::Blockers)>,
@@ -101,6 +103,7 @@ impl Machine {
             in_flight: BTreeSet::new(),
             hooks: Hooks::default(),
             jobs: Jobs::default(),
+            aborted: false,
             tally: Tally::default(),
             marks: Vec::new(),
             blocked_at: Vec::new(),

@@ -83,6 +83,7 @@ impl Machine {
             }
             let t2 = self.plan.drain;
             let lead = t2.map(|t2| t2.minus(self.policy.abort_lead.value).max(self.t0));
+            let lead = lead.filter(|lead| !self.aborted || *lead > self.clock);
             self.deadlines.set(Wake::AbortLead, lead);
             self.deadlines.set(Wake::DrainDeadline, t2);
         } else {
@@ -157,11 +158,19 @@ impl Machine {
             return;
         }
         self.mark(at, "abort signals fired");
+        self.aborted = true;
         if !self.in_flight.is_empty() {
             self.effects.push_back(Effect::AbortRequests);
         }
-        for job in self.jobs.running.keys().copied() {
-            self.effects.push_back(Effect::CancelJob { job });
+        self.cancel_jobs();
+    }
+
+    /// Cancels the jobs that were not cancelled before.
+    fn cancel_jobs(&mut self) {
+        for (job, running) in &mut self.jobs.running {
+            if !core::mem::replace(&mut running.cancelled, true) {
+                self.effects.push_back(Effect::CancelJob { job: *job });
+            }
         }
     }
 
@@ -203,10 +212,10 @@ impl Machine {
             }
             connection.fate = Fate::Forced;
         }
+        self.cancel_jobs();
         for (job, running) in core::mem::take(&mut self.jobs.running) {
             let age_ms = crate::report::Millis(at.since(running.since));
             self.forced.push(Blocker::Job { id: job.0, name: running.name, age_ms });
-            self.effects.push_back(Effect::CancelJob { job });
             self.jobs.forced += 1;
         }
         let effects = &mut self.effects;
