@@ -116,6 +116,13 @@ impl Connection {
         Some(self.requests.remove(index))
     }
 
+    /// Whether this request is a long-lived exchange that got its protocol's end; its
+    /// notice came before.
+    pub(crate) fn had_its_end(&self, request: &Request) -> bool {
+        let closing = matches!(self.fate, Fate::Closing { .. });
+        request.end_sent || (closing && self.protocol.is_long_lived())
+    }
+
     /// Requests that could still be answered 503.
     pub(crate) fn unanswered(&self) -> u32 {
         let unanswered = |request: &&Request| !request.headers_sent && request.unflushed.is_none();

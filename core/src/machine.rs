@@ -66,6 +66,8 @@ pub struct Machine {
     stage: Stage,
     listeners: Listeners,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// How many of them were cut and not yet reported closed.
+    severed: usize,
     queue: Queue,
     /// Requests without a verdict, oldest first.
     in_flight: BTreeSet<(Time, ConnectionId, RequestId)>,
@@ -99,6 +101,7 @@ impl Machine {
             stage: Stage::Close,
             listeners: Listeners::default(),
             connections: BTreeMap::new(),
+            severed: 0,
             queue: Queue::default(),
             in_flight: BTreeSet::new(),
             hooks: Hooks::default(),

@@ -1,18 +1,19 @@
 //! Draining: the window, emptying, and the drain deadline.
 
-use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::time::Duration;
 
 use super::Machine;
+use super::reporting::FORCED;
+use super::requests::sever;
 use crate::blocker::Blocker;
-use crate::connection::{Connection, Fate};
+use crate::connection::{Connection, Fate, Request};
 use crate::deadline::{Plan, Wake};
 use crate::effect::Effect;
 use crate::event::Cause;
 use crate::hook::Stage;
 use crate::phase::Phase;
 use crate::policy::{Grace, Origin, Readiness};
-use crate::tally::Verdict;
 use crate::time::Time;
 
 /// Closes after t1 are spread over at most this.
@@ -177,7 +178,7 @@ impl Machine {
     /// Whether nothing is left to wait for before Closing.
     pub(super) fn is_drained(&self) -> bool {
         self.emptying_since.is_some()
-            && self.connections.is_empty()
+            && self.connections.len() == self.severed
             && self.listeners.is_empty()
             && self.jobs.running.is_empty()
             && self.hooks.ended(Stage::Drain)
@@ -194,9 +195,10 @@ impl Machine {
             self.deadlines.set(Wake::SettleEnd, None);
             self.close_listeners();
         }
-        let cut: Vec<Blocker> = self.oldest_requests(at, super::reporting::FORCED).collect();
-        self.forced.extend(cut);
-        for (id, connection) in &mut self.connections {
+        let lost = |connection: &Connection, request: &Request| !connection.had_its_end(request);
+        self.forced = self.oldest_requests(at, lost).take(FORCED).collect();
+        let standing = |(_, connection): &(_, &mut Connection)| connection.fate != Fate::Forced;
+        for (id, connection) in self.connections.iter_mut().filter(standing) {
             let closing = matches!(connection.fate, Fate::Closing { .. });
             self.effects.push_back(if connection.requests.is_empty() && !closing {
                 Effect::CloseIdle { connection: *id, look: false }
@@ -204,13 +206,9 @@ impl Machine {
                 let unanswered = connection.unanswered();
                 Effect::ForceConnection { connection: *id, unanswered }
             });
-            let verdict = forced_verdict(connection);
-            self.tally.connections_forced += u64::from(!connection.requests.is_empty());
-            for request in connection.requests.drain(..) {
-                self.in_flight.remove(&(request.since, *id, request.id));
-                self.tally.give(verdict);
-            }
-            connection.fate = Fate::Forced;
+            let lost = sever(*id, connection, &mut self.in_flight, &mut self.tally);
+            self.tally.connections_forced += u64::from(lost);
+            self.severed += 1;
         }
         self.cancel_jobs();
         for (job, running) in core::mem::take(&mut self.jobs.running) {
@@ -218,16 +216,12 @@ impl Machine {
             self.forced.push(Blocker::Job { id: job.0, name: running.name, age_ms });
             self.jobs.forced += 1;
         }
+        self.forced.sort_by_key(|blocker| Reverse(blocker.age()));
+        self.forced.truncate(FORCED);
         let effects = &mut self.effects;
         self.hooks.end(Stage::Drain, at, &mut |hook| {
             effects.push_back(Effect::AbandonHook { hook });
         });
         self.enter_closing(at);
     }
-}
-
-/// A long-lived peer that had its notice and its protocol's end was not cut short.
-pub(super) fn forced_verdict(connection: &Connection) -> Verdict {
-    let ending = matches!(connection.fate, Fate::Closing { .. });
-    if ending && connection.protocol.is_long_lived() { Verdict::Ended } else { Verdict::Forced }
 }

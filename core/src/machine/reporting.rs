@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::{Machine, sentence};
 use crate::blocker::{Blocker, Blockers};
+use crate::connection::{Connection, Fate, Request};
 use crate::event::Cause;
 use crate::hook::{Hook, HookResult, HookState};
 use crate::phase::Phase;
@@ -29,7 +30,7 @@ impl Machine {
 
     pub(super) fn blockers_at(&self, now: Time, most: usize) -> Blockers {
         let running = |hook: &&Hook| matches!(hook.state, HookState::Running { .. });
-        let mut oldest: Vec<Blocker> = self.oldest_requests(now, most).collect();
+        let mut oldest: Vec<Blocker> = self.oldest_requests(now, |_, _| true).take(most).collect();
         oldest.extend(self.jobs.running.iter().map(|(id, job)| Blocker::Job {
             id: id.0,
             name: job.name.clone(),
@@ -44,7 +45,9 @@ impl Machine {
         }));
         oldest.sort_by_key(|blocker| core::cmp::Reverse(blocker.age()));
         oldest.truncate(most);
-        let idle = |connection: &&crate::connection::Connection| connection.requests.is_empty();
+        let idle = |connection: &&Connection| {
+            connection.requests.is_empty() && connection.fate != Fate::Forced
+        };
         let waiting = if self.phase == Phase::Draining { self.listeners.len() } else { 0 };
         let idle_connections = if self.phase == Phase::Draining {
             self.connections.values().filter(idle).count()
@@ -61,15 +64,16 @@ impl Machine {
         }
     }
 
-    pub(super) fn oldest_requests(
+    /// The requests without a verdict of which `which` is true, oldest first.
+    pub(super) fn oldest_requests<F: Fn(&Connection, &Request) -> bool>(
         &self,
         now: Time,
-        most: usize,
-    ) -> impl Iterator<Item = Blocker> + use<'_> {
-        self.in_flight.iter().take(most).filter_map(move |(since, id, request)| {
+        which: F,
+    ) -> impl Iterator<Item = Blocker> + use<'_, F> {
+        self.in_flight.iter().filter_map(move |(since, id, request)| {
             let connection = self.connections.get(id)?;
             let request = connection.requests.iter().find(|known| known.id == *request)?;
-            Some(Blocker::Request {
+            which(connection, request).then(|| Blocker::Request {
                 protocol: connection.protocol.name(),
                 kind: request.kind,
                 peer: connection.peer.clone(),

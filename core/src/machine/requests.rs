@@ -1,11 +1,11 @@
 //! Connections and requests, from the hand-over to their verdict.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::Machine;
-use super::draining::forced_verdict;
 use crate::connection::{Connection, Fate, Protocol, Request, Situation};
 use crate::effect::Effect;
 use crate::event::{Outcome, RequestKind};
@@ -13,7 +13,7 @@ use crate::id::{ConnectionId, RequestId};
 use crate::jitter;
 use crate::policy::NewRequests;
 use crate::refusal::Refused;
-use crate::tally::Verdict;
+use crate::tally::{Tally, Verdict};
 use crate::time::Time;
 
 /// How long a closed connection may take to go: half-close, bounded reading, close.
@@ -154,10 +154,10 @@ impl Machine {
 
     pub(super) fn connection_closed(&mut self, id: ConnectionId) -> Result<(), Refused> {
         let connection = self.connections.remove(&id).ok_or(Refused::UnknownConnection)?;
-        let ending = matches!(connection.fate, Fate::Closing { .. });
-        for request in connection.requests {
+        self.severed -= usize::from(connection.fate == Fate::Forced);
+        for request in &connection.requests {
             self.in_flight.remove(&(request.since, id, request.id));
-            let ended = request.end_sent || (ending && connection.protocol.is_long_lived());
+            let ended = connection.had_its_end(request);
             self.tally.give(if ended { Verdict::Ended } else { Verdict::ClientGone });
         }
         Ok(())
@@ -377,14 +377,30 @@ impl Machine {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let verdict = forced_verdict(connection);
-        for request in connection.requests.drain(..) {
-            self.in_flight.remove(&(request.since, id, request.id));
-            self.tally.give(verdict);
-        }
-        self.connections.remove(&id);
+        let lost = sever(id, connection, &mut self.in_flight, &mut self.tally);
+        self.tally.connections_forced += u64::from(lost);
+        self.severed += 1;
         self.effects.push_back(Effect::ForceConnection { connection: id, unanswered: 0 });
     }
+}
+
+/// Ends a connection whose time is over: its requests get their verdict now, and it holds
+/// nothing up any more. Returns whether a request was lost.
+pub(super) fn sever(
+    id: ConnectionId,
+    connection: &mut Connection,
+    in_flight: &mut BTreeSet<(Time, ConnectionId, RequestId)>,
+    tally: &mut Tally,
+) -> bool {
+    let mut any_lost = false;
+    for request in core::mem::take(&mut connection.requests) {
+        let lost = !connection.had_its_end(&request);
+        any_lost |= lost;
+        in_flight.remove(&(request.since, id, request.id));
+        tally.give(if lost { Verdict::Forced } else { Verdict::Ended });
+    }
+    connection.fate = Fate::Forced;
+    any_lost
 }
 
 fn new_request(id: RequestId, kind: RequestKind, since: Time) -> Request {
