@@ -158,7 +158,7 @@ impl Machine {
     fn apply(&mut self, event: Event, now: Time) -> Result<(), Refused> {
         match event {
             Event::ConnectionAdopted { connection, protocol, in_flight, announced } => {
-                self.adopt(connection, protocol, in_flight, announced, now)
+                self.adopt(connection, protocol, in_flight, announced)
             }
             Event::ConnectionBusy { connection } => self.connection_busy(connection, now),
             Event::ConnectionClosed { connection } => self.connection_closed(connection),

@@ -28,6 +28,8 @@ pub enum Refused {
     NotRunning,
     /// Shutdown has not been requested; the driver's ledger counts until then.
     Serving,
+    /// More requests than a connection can have.
+    TooMany,
     /// No such connection.
     UnknownConnection,
     /// No such hook.
@@ -54,6 +56,7 @@ impl Refused {
             Self::NotInFlight => "not_in_flight",
             Self::NotRunning => "not_running",
             Self::Serving => "serving",
+            Self::TooMany => "too_many",
             Self::UnknownConnection => "unknown_connection",
             Self::UnknownHook => "unknown_hook",
             Self::UnknownJob => "unknown_job",
@@ -81,6 +84,9 @@ impl fmt::Display for Refused {
             Self::NotRunning => "this hook is not running",
             Self::Serving => {
                 "shutdown has not been requested; count in the ledger until the hand-over"
+            }
+            Self::TooMany => {
+                "a connection has at most 65535 requests in flight; pass the ledger's count"
             }
             Self::UnknownConnection => "no such connection; adopt or open it first",
             Self::UnknownHook => "no such hook; register it first",

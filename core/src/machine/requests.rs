@@ -11,6 +11,7 @@ use crate::effect::Effect;
 use crate::event::{Outcome, RequestKind};
 use crate::id::{ConnectionId, RequestId};
 use crate::jitter;
+use crate::ledger::IN_FLIGHT_MAX;
 use crate::policy::NewRequests;
 use crate::refusal::Refused;
 use crate::tally::{Tally, Verdict};
@@ -34,12 +35,15 @@ impl Machine {
         protocol: Protocol,
         in_flight: u32,
         announced: bool,
-        now: Time,
     ) -> Result<(), Refused> {
-        self.insert(id, protocol, announced, now)?;
+        if in_flight > u32::from(IN_FLIGHT_MAX) {
+            return Err(Refused::TooMany);
+        }
+        // While Serving nothing is stamped: what was idle has been quiet since t0.
+        let t0 = self.t0;
+        self.insert(id, protocol, announced, t0)?;
         self.tally.connections_adopted += 1;
         self.tally.adopted += u64::from(in_flight);
-        let t0 = self.t0;
         let entry = self.connections.get_mut(&id).ok_or(Refused::UnknownConnection)?;
         for request in (0..in_flight).map(RequestId) {
             entry.requests.push(new_request(request, RequestKind::Ordinary, t0));
@@ -68,7 +72,7 @@ impl Machine {
         id: ConnectionId,
         protocol: Protocol,
         announced: bool,
-        now: Time,
+        since: Time,
     ) -> Result<(), Refused> {
         if self.connections.contains_key(&id) {
             return Err(Refused::AlreadyKnown);
@@ -83,10 +87,10 @@ impl Machine {
             fate: Fate::Open,
             announced,
             told: false,
-            announce_at: now.plus(jitter::within(half.since(now), seed, id.0, ANNOUNCE_SALT)),
-            end_at: self.end_moment(id, now),
+            announce_at: since.plus(jitter::within(half.since(since), seed, id.0, ANNOUNCE_SALT)),
+            end_at: self.end_moment(id, since),
             spread: jitter::within(spread_over, seed, id.0, SPREAD_SALT),
-            quiet_since: now,
+            quiet_since: since,
             head_until: None,
             queued: None,
         };
