@@ -22,6 +22,8 @@ pub enum Refused {
     Forced,
     /// The request's response was begun before.
     HeadersAlreadySent,
+    /// The connection carries a request or is long-lived; it was not to be closed as idle.
+    NotIdle,
     /// The request was finished before.
     NotInFlight,
     /// The hook was not running.
@@ -53,6 +55,7 @@ impl Refused {
             Self::Draining => "draining",
             Self::Forced => "forced",
             Self::HeadersAlreadySent => "headers_already_sent",
+            Self::NotIdle => "not_idle",
             Self::NotInFlight => "not_in_flight",
             Self::NotRunning => "not_running",
             Self::Serving => "serving",
@@ -80,6 +83,9 @@ impl fmt::Display for Refused {
             }
             Self::Forced => "the drain deadline passed and this connection was forced to end",
             Self::HeadersAlreadySent => "the head of this response was already reported as sent",
+            Self::NotIdle => {
+                "this connection carries a request or is long-lived; only an idle one can be busy"
+            }
             Self::NotInFlight => "this request has already finished",
             Self::NotRunning => "this hook is not running",
             Self::Serving => {

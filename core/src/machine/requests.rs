@@ -147,6 +147,9 @@ impl Machine {
         if connection.fate == Fate::Forced {
             return Err(Refused::Forced);
         }
+        if !connection.is_idle() {
+            return Err(Refused::NotIdle);
+        }
         if connection.head_until.is_some() {
             return Err(Refused::AllowanceSpent);
         }
