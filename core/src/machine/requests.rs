@@ -181,12 +181,12 @@ impl Machine {
         if connection.fate == Fate::Forced {
             return Err(Refused::Forced);
         }
+        if connection.requests.iter().any(|known| known.id == request) {
+            return Err(Refused::AlreadyKnown);
+        }
         if connection.announced || connection.fate != Fate::Open {
             self.tally.not_processed += 1;
             return Ok(());
-        }
-        if connection.requests.iter().any(|known| known.id == request) {
-            return Err(Refused::AlreadyKnown);
         }
         connection.requests.push(new_request(request, kind, now));
         connection.quiet_since = now;
