@@ -131,6 +131,8 @@ impl Machine {
         }
         connection.protocol = protocol;
         connection.end_at = end_at;
+        // What was told in the old protocol's way is to be told in the new one's.
+        connection.told = false;
         connection.quiet_since = now;
         self.begin_notice(id, protocol);
         self.schedule(id);
