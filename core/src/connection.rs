@@ -61,6 +61,13 @@ pub(crate) struct Request {
     pub(crate) end_sent: bool,
 }
 
+impl Request {
+    /// Whether it is a stream whose end is still to be sent.
+    pub(crate) fn is_stream_to_end(&self) -> bool {
+        self.kind == RequestKind::Stream && !self.end_sent && self.unflushed.is_none()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// Nothing was decided.
@@ -148,11 +155,7 @@ impl Connection {
         } else if self.protocol.is_long_lived() {
             Some(None)
         } else {
-            let stream = |request: &&Request| {
-                request.kind == RequestKind::Stream
-                    && !request.end_sent
-                    && request.unflushed.is_none()
-            };
+            let stream = |request: &&Request| request.is_stream_to_end();
             self.requests.iter().find(stream).map(|request| Some(request.id))
         }
     }

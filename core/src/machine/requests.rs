@@ -197,8 +197,9 @@ impl Machine {
         self.tally.admitted += 1;
         if self.policy.new_requests.value == NewRequests::Refuse {
             self.effects.push_back(Effect::RefuseRequest { connection: id, request });
+        } else {
+            self.begin_stream(id, request, kind, now);
         }
-        self.begin_stream(id, request, kind, now);
         self.schedule(id);
         Ok(())
     }
@@ -210,7 +211,12 @@ impl Machine {
         }
         let end_at = self.end_moment(id, now);
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.end_at = end_at;
+            let pending = |known: &Request| known.id != request && known.is_stream_to_end();
+            // Streams that go on arriving do not put off the end of those before them.
+            let waiting = connection.requests.iter().any(pending);
+            if !connection.protocol.is_long_lived() && !waiting {
+                connection.end_at = end_at;
+            }
         }
         self.effects.push_back(Effect::NotifyLongLived { connection: id, request: Some(request) });
     }
