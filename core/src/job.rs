@@ -16,7 +16,7 @@ pub(crate) struct Job {
     pub(crate) cancelled: bool,
 }
 
-/// The jobs that run, and how the others ended.
+/// The jobs that run, and how those ended that ran during the shutdown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Jobs {
     pub(crate) running: BTreeMap<JobId, Job>,
@@ -35,12 +35,14 @@ impl Jobs {
         Ok(())
     }
 
-    pub(crate) fn finish(&mut self, id: JobId, outcome: JobOutcome) -> Result<(), Refused> {
+    /// Ends a job; without an outcome it is not counted.
+    pub(crate) fn finish(&mut self, id: JobId, outcome: Option<JobOutcome>) -> Result<(), Refused> {
         self.running.remove(&id).ok_or(Refused::UnknownJob)?;
         match outcome {
-            JobOutcome::Aborted => self.aborted += 1,
-            JobOutcome::Completed => self.completed += 1,
-            JobOutcome::Failed => self.failed += 1,
+            Some(JobOutcome::Aborted) => self.aborted += 1,
+            Some(JobOutcome::Completed) => self.completed += 1,
+            Some(JobOutcome::Failed) => self.failed += 1,
+            None => {}
         }
         Ok(())
     }

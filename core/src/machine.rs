@@ -188,7 +188,11 @@ impl Machine {
                 let state = HookState::Waiting;
                 self.hooks.register(Hook { id: hook, name, stage, order, timeout, state })
             }
-            Event::JobFinished { job, outcome } => self.jobs.finish(job, outcome),
+            Event::JobFinished { job, outcome } => {
+                // What ended while Serving is no part of the shutdown.
+                let outcome = Some(outcome).filter(|_| self.phase != Phase::Serving);
+                self.jobs.finish(job, outcome)
+            }
             Event::JobStarted { job, name } => self.jobs.start(job, name, now),
             Event::ListenerClosed { listener } => self.listeners.close(listener),
             Event::ListenerFailed { listener, error: _ } => self.listeners.fail(listener),

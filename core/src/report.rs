@@ -146,7 +146,7 @@ pub struct HookLine {
     pub error: Option<String>,
 }
 
-/// Jobs.
+/// Jobs that ran at the request to stop or began since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JobCounts {
     /// Did their work.
