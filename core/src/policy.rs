@@ -172,10 +172,10 @@ impl Policy {
         let kept = or_zero(window).saturating_add(or_zero(reserve));
         let after_window = or_zero(settle).max(or_zero(quiet)).max(or_zero(abort_lead));
 
-        let margin = asked.pick(
-            |s| s.margin,
-            || DEFAULT_MARGIN.min(base / 10).min(base.saturating_sub(kept + after_window)),
-        );
+        let taken = kept.saturating_add(after_window);
+
+        let margin = asked
+            .pick(|s| s.margin, || DEFAULT_MARGIN.min(base / 10).min(base.saturating_sub(taken)));
         let budget = base.checked_sub(margin.value).ok_or_else(|| {
             Contradiction(format!("margin {} exceeds grace {}", text(margin.value), text(base)))
         })?;
@@ -184,13 +184,14 @@ impl Policy {
             check_sum(&parts, budget, base, margin.value)?;
         }
 
-        let left = budget.saturating_sub(kept + after_window);
+        let left = budget.saturating_sub(taken);
         let reserve = asked.pick(|s| s.reserve, || DEFAULT_RESERVE.min(base / 5).min(left));
-        let left = budget.saturating_sub(or_zero(window) + reserve.value + after_window);
+        let taken = or_zero(window).saturating_add(reserve.value).saturating_add(after_window);
+        let left = budget.saturating_sub(taken);
         let interactive = code.interactive || environment.interactive;
         let eager = |span: Duration| if interactive { Duration::ZERO } else { span };
         let window = asked.pick(|s| s.window, || eager(DEFAULT_WINDOW.min(base / 4).min(left)));
-        let emptying = budget.saturating_sub(window.value + reserve.value);
+        let emptying = budget.saturating_sub(window.value).saturating_sub(reserve.value);
         let quarter = emptying / 4;
         Ok(Self {
             grace,
@@ -423,6 +424,17 @@ mod tests {
         let unlimited = resolve(Settings { grace: Some(Grace::Unlimited), ..Settings::default() });
         assert_eq!(unlimited.budget(), None);
         assert_eq!((unlimited.window.value, unlimited.reserve.value), (ms(5_000), ms(5_000)));
+    }
+
+    #[test]
+    fn absurd_times_are_refused_or_fit_and_never_overflow() {
+        let forever = Some(Duration::MAX);
+        let all = Settings { window: forever, reserve: forever, quiet: forever, ..with_grace(1) };
+        assert!(refused(all.clone()).starts_with("window 18446744073709551615.999s + "));
+        let unlimited = Settings { grace: Some(Grace::Unlimited), ..all };
+        assert_eq!(resolve(unlimited).window.value, Duration::MAX);
+        let long = Settings { grace: Some(Grace::Limited(Duration::MAX)), ..Settings::default() };
+        assert_eq!(resolve(long).window.value, ms(5_000));
     }
 
     #[test]
