@@ -149,6 +149,7 @@ impl Machine {
         let taken = self.apply(event, self.clock);
         if taken.is_ok() {
             self.moment = self.clock;
+            self.queue.prune(&self.connections);
         } else {
             self.clock = before;
         }
@@ -227,6 +228,7 @@ impl Machine {
             // happen before that event.
             self.moment = self.moment.max(at);
             self.fire(wake, self.moment);
+            self.queue.prune(&self.connections);
         }
     }
 

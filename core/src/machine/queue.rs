@@ -1,6 +1,6 @@
 //! Connections by the moment at which something is due on them.
 
-use alloc::collections::BinaryHeap;
+use alloc::collections::{BTreeMap, BinaryHeap};
 use core::cmp::Reverse;
 
 use crate::connection::{Connection, Situation};
@@ -27,7 +27,16 @@ impl Queue {
         }
     }
 
-    /// The earliest moment queued; it may be stale, and then its tick does nothing.
+    /// Drops stale entries from the head, so that nobody is woken for them.
+    pub(super) fn prune(&mut self, connections: &BTreeMap<ConnectionId, Connection>) {
+        while let Some(Reverse((at, id))) = self.0.peek()
+            && connections.get(id).is_none_or(|connection| connection.queued != Some(*at))
+        {
+            self.0.pop();
+        }
+    }
+
+    /// The earliest moment queued.
     pub(super) fn next(&self) -> Option<Time> {
         self.0.peek().map(|Reverse((at, _))| *at)
     }

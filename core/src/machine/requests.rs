@@ -259,6 +259,7 @@ impl Machine {
         known.headers_sent = true;
         connection.announced |= announced && connection.protocol == Protocol::Http1;
         connection.quiet_since = now;
+        self.schedule(id);
         Ok(())
     }
 
@@ -275,7 +276,11 @@ impl Machine {
             return Err(Refused::NotInFlight);
         }
         known.unflushed = Some(outcome);
-        if flushed { self.request_flushed(id, request, now) } else { Ok(()) }
+        if flushed {
+            return self.request_flushed(id, request, now);
+        }
+        self.schedule(id);
+        Ok(())
     }
 
     pub(super) fn request_flushed(
