@@ -27,7 +27,9 @@ pub enum Command {
 /// The exit status is 0 only if none failed and no copy had to be killed; 1 if any did; 2 for a
 /// wrong option or a command that cannot be drilled; 130 after Ctrl-C.
 #[derive(Args, Debug)]
-#[command(after_long_help = "\
+#[command(
+    args_override_self = true,
+    after_long_help = "\
 Every copy listens on its own port of 127.0.0.1: {port} in CMD's arguments is replaced, and PORT is
 set in its environment. Its routes: GET --get-path and --slow-path answer 200, POST --post-path
 answers 200 with the same body. No client ever repeats a request.
@@ -38,7 +40,8 @@ Examples:
 
 Two servers side by side, in one table and one picture:
   lameduck drill --label before --json-file before.json -- node old.mjs
-  lameduck drill --label after --against before.json --svg both.svg -- node new.mjs")]
+  lameduck drill --label after --against before.json --svg both.svg -- node new.mjs"
+)]
 pub struct Drill {
     /// Restarts, of one copy after the other
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=1000))]

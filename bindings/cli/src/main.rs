@@ -59,6 +59,7 @@ fn run_drill(options: &Drill) -> Result<u8, String> {
     // On the main thread, which is where children are started: they are killed when it ends.
     let record = runtime.block_on(drill::run(options));
     runtime.shutdown_background();
+    server::end_orphans();
 
     let mut records: Vec<&Record> = earlier.iter().collect();
     records.push(&record);

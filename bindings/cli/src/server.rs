@@ -2,13 +2,14 @@
 //! drained and its end remembered. Dropping it ends the whole group.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::io;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
@@ -71,7 +72,10 @@ impl Server {
             .stderr(Stdio::piped())
             .process_group(0);
         #[cfg(target_os = "linux")]
-        die_with_this_process(&mut builder);
+        {
+            adopt_orphans();
+            die_with_this_process(&mut builder);
+        }
         let mut child = builder.spawn()?;
         let group = child
             .id()
@@ -132,7 +136,10 @@ impl Server {
         self.output.lock().unwrap_or_else(PoisonError::into_inner).lines()
     }
 
+    /// Whether anybody is left in the group, after reaping whom this process has adopted. Only
+    /// once the command itself has been waited for, whose status this would eat.
     fn group_exists(&self) -> bool {
+        while let Ok(Some(_)) = rustix::process::waitpgid(self.group, WaitOptions::NOHANG) {}
         rustix::process::test_kill_process_group(self.group).is_ok()
     }
 }
@@ -155,6 +162,45 @@ impl Drop for Server {
             thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Makes the orphans of a wrapper children of this process, so that they can be reaped whoever runs
+/// as process 1, and found by [`end_orphans`].
+#[cfg(target_os = "linux")]
+fn adopt_orphans() {
+    // Not possible on a very old kernel: then process 1 reaps them, as always.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+/// Kills what is left of this process's descendants: those who left the group of their copy.
+/// For the very end of the program, when no [`Server`] exists any more.
+pub fn end_orphans() {
+    let deadline = Instant::now() + GONE;
+    loop {
+        let orphans = children();
+        if orphans.is_empty() || Instant::now() > deadline {
+            return;
+        }
+        for orphan in orphans {
+            let _ = rustix::process::kill_process(orphan, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(orphan), WaitOptions::NOHANG);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The children of this process, where the system tells.
+fn children() -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let lists = threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| {
+            let ids = list.split_whitespace().filter_map(|id| id.parse().ok());
+            ids.filter_map(Pid::from_raw).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Even when the drill itself is killed, no copy stays behind.

@@ -20,7 +20,9 @@ const AXIS: f64 = 46.0;
 const BETWEEN: f64 = 22.0;
 const LEGEND: f64 = 62.0;
 /// Failures are drawn at least this high: one of eighty must be seen.
-const MIN_FAILED: f64 = 4.0;
+const MIN_FAILED: f64 = 6.0;
+/// A phase drawn narrower than this everywhere needs no place in the legend.
+const NOTICEABLE: f64 = 2.5;
 
 const INK: &str = "#1f2937";
 const SOFT: &str = "#6b7280";
@@ -195,7 +197,10 @@ pub fn render(records: &[&Record]) -> String {
             records.iter().any(|record| {
                 let mut copies = record.copies.iter();
                 copies.any(|copy| {
-                    segments(copy, record.duration_ms).iter().any(|s| s.phase == *phase)
+                    segments(copy, record.duration_ms).iter().any(|segment| {
+                        let width = scale.x(segment.to_ms) - scale.x(segment.from_ms);
+                        segment.phase == *phase && width >= NOTICEABLE
+                    })
                 })
             })
         })
@@ -294,7 +299,7 @@ fn grid(svg: &mut String, scale: &Scale, bars: f64, base: f64) {
 
 /// All successful intervals as one path and all failures as another: small files.
 fn requests(svg: &mut String, timeline: &Timeline, scale: &Scale, base: f64) {
-    let (mut ok_path, mut failed_path) = (String::new(), String::new());
+    let (mut ok_path, mut failed_path, mut glow) = (String::new(), String::new(), String::new());
     for (at, (&ok, &failed)) in timeline.ok.iter().zip(&timeline.failed).enumerate() {
         let from = at as u64 * timeline.interval_ms;
         let x = scale.x(from);
@@ -306,15 +311,16 @@ fn requests(svg: &mut String, timeline: &Timeline, scale: &Scale, base: f64) {
         if failed > 0 {
             let height = scale.height(failed).max(MIN_FAILED);
             let y = base - ok_height;
-            // A little wider than its interval, for a lone one to be seen.
-            let wide = width.max(4.0);
+            // Wider than its interval, for a lone one to be seen.
+            let wide = width.max(5.0);
+            let _ = write!(glow, "M{x:.1} {base:.1}v-{BARS:.1}h{wide:.1}v{BARS:.1}z");
             let _ = write!(failed_path, "M{x:.1} {y:.1}v-{height:.1}h{wide:.1}v{height:.1}z");
         }
     }
     write_svg(
         svg,
         format_args!(
-            r#"<path d="{ok_path}" fill="{OK}"/><path d="{failed_path}" fill="{FAILED}"/>
+            r#"<path d="{ok_path}" fill="{OK}"/><path d="{glow}" fill="{FAILED}" fill-opacity="0.22"/><path d="{failed_path}" fill="{FAILED}"/>
 "#
         ),
     );
@@ -323,6 +329,7 @@ fn requests(svg: &mut String, timeline: &Timeline, scale: &Scale, base: f64) {
 /// A dashed line at each SIGTERM, with what it cost.
 fn marks(svg: &mut String, record: &Record, scale: &Scale, top: f64, end: f64) {
     let mut free_from = 0.0;
+    let label = MarkLabel::that_fits(record, scale);
     for restart in &record.restarts {
         let x = scale.x(restart.sigterm_ms);
         let (colour, weight) = if restart.failed > 0 { (FAILED, 700) } else { ("#15803d", 600) };
@@ -338,18 +345,50 @@ fn marks(svg: &mut String, record: &Record, scale: &Scale, top: f64, end: f64) {
             continue;
         }
         let failed = format!("{} failed", count(restart.failed));
-        free_from = x + 96.0;
+        free_from = x + label.room();
+        let name = label.text(restart.copy + 1);
         write_svg(
             svg,
             format_args!(
-                r#"<text x="{text_x:.1}" y="{y1:.1}" font-size="11.5" fill="{SOFT}">SIGTERM copy {copy}</text><text x="{text_x:.1}" y="{y2:.1}" font-size="12.5" font-weight="{weight}" fill="{colour}">{failed}</text>
+                r#"<text x="{text_x:.1}" y="{y1:.1}" font-size="11.5" fill="{SOFT}">{name}</text><text x="{text_x:.1}" y="{y2:.1}" font-size="12.5" font-weight="{weight}" fill="{colour}">{failed}</text>
 "#,
                 text_x = x + 5.0,
                 y1 = top + 12.0,
                 y2 = top + 27.0,
-                copy = restart.copy + 1,
             ),
         );
+    }
+}
+
+/// How much is said at each SIGTERM, by how much room there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MarkLabel {
+    Long,
+    Short,
+}
+
+impl MarkLabel {
+    fn that_fits(record: &Record, scale: &Scale) -> Self {
+        let narrowest = record
+            .restarts
+            .windows(2)
+            .map(|pair| scale.x(pair[1].sigterm_ms) - scale.x(pair[0].sigterm_ms))
+            .fold(f64::INFINITY, f64::min);
+        if narrowest < Self::Long.room() { Self::Short } else { Self::Long }
+    }
+
+    fn room(self) -> f64 {
+        match self {
+            Self::Long => 104.0,
+            Self::Short => 58.0,
+        }
+    }
+
+    fn text(self, copy: usize) -> String {
+        match self {
+            Self::Long => format!("SIGTERM copy {copy}"),
+            Self::Short => format!("copy {copy}"),
+        }
     }
 }
 
@@ -392,6 +431,18 @@ fn lane(svg: &mut String, at: usize, copy: &Copy, end_ms: u64, scale: &Scale, y:
             );
         }
     }
+    for event in copy.events.iter().filter(|event| event.event == Event::Killed) {
+        let x = scale.x(event.at_ms);
+        write_svg(
+            svg,
+            format_args!(
+                r#"<rect x="{bar:.1}" y="{y:.1}" width="3" height="{LANE}" fill="{FAILED}"/><text x="{text_x:.1}" y="{middle:.1}" text-anchor="end" font-size="11.5" font-weight="700" fill="{FAILED}">killed</text>
+"#,
+                bar = x - 3.0,
+                text_x = x - 8.0,
+            ),
+        );
+    }
 }
 
 fn axis(svg: &mut String, scale: &Scale, top: f64) {
@@ -433,13 +484,24 @@ fn legend(svg: &mut String, records: &[&Record], phases: &[Phase], top: f64) -> 
                 text_y = top,
             ),
         );
-        x += 42.0 + 6.5 * to_f64(text.len() as u64);
+        x += 44.0 + 6.0 * to_f64(text.len() as u64);
     };
     entry(OK, "answered");
     entry(FAILED, "failed");
     for phase in phases {
         entry(phase.fill(), phase.legend());
     }
+    let rule = x + 2.0;
+    write_svg(
+        svg,
+        format_args!(
+            r#"<line x1="{rule:.1}" x2="{rule:.1}" y1="{y1:.1}" y2="{y2:.1}" stroke="{INK}" stroke-opacity="0.6" stroke-dasharray="3 3"/><text x="{text_x:.1}" y="{top:.1}" font-size="12">SIGTERM</text>
+"#,
+            y1 = top - 14.0,
+            y2 = top + 5.0,
+            text_x = rule + 10.0,
+        ),
+    );
     if let Some(record) = records.last() {
         write_svg(
             svg,
