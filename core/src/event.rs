@@ -61,7 +61,8 @@ pub enum Event {
     },
     /// The orchestrator's budget became longer or shorter.
     DeadlineChanged {
-        /// The new grace, still counted from the moment shutdown was requested.
+        /// The new grace, still counted from the moment shutdown was requested. Times of the
+        /// policy that nobody set fit themselves to it; the window never grows.
         grace: Duration,
     },
     /// Somebody insists: ends the window; then forces what is in flight; then ends

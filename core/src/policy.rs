@@ -209,6 +209,45 @@ impl Policy {
         })
     }
 
+    /// The same policy under another grace, in the middle of a shutdown: what nobody set
+    /// fits itself to the new budget, but the window does not grow; what was set stays.
+    pub(crate) fn refit(&self, grace: Grace) -> Self {
+        let set = |origin: Origin, window: Duration| {
+            let only = |s: Setting<Duration>| (s.origin == origin).then_some(s.value);
+            Settings {
+                grace: (origin == Origin::Environment).then_some(grace),
+                margin: only(self.margin),
+                reserve: only(self.reserve),
+                window: only(Setting { value: window, ..self.window }),
+                settle: only(self.settle),
+                quiet: only(self.quiet),
+                abort_lead: only(self.abort_lead),
+                interactive: self.interactive,
+                ..Settings::default()
+            }
+        };
+        let fit = |window| {
+            Self::resolve(&set(Origin::Code, window), &set(Origin::Environment, window)).ok()
+        };
+        // A set window that no longer fits is cut by the drain deadline; the rest need not suffer.
+        let fitted = fit(self.window.value).or_else(|| fit(Duration::ZERO));
+        let fitted = fitted.unwrap_or_else(|| self.clone());
+        let window = match self.window.origin {
+            Origin::Default => fitted.window.value.min(self.window.value),
+            Origin::Code | Origin::Environment => self.window.value,
+        };
+        Self {
+            grace: Setting { value: grace, ..self.grace },
+            margin: fitted.margin,
+            reserve: fitted.reserve,
+            window: Setting { value: window, ..self.window },
+            settle: fitted.settle,
+            quiet: fitted.quiet,
+            abort_lead: fitted.abort_lead,
+            ..self.clone()
+        }
+    }
+
     /// The time from the request to stop until T: grace − margin. `None` is unlimited.
     pub fn budget(&self) -> Option<Duration> {
         match self.grace.value {

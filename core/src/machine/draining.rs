@@ -80,8 +80,8 @@ impl Machine {
         if draining {
             if self.emptying_since.is_none() {
                 self.deadlines.set(Wake::WindowEnd, Some(self.t1()));
-                self.hasten();
             }
+            self.hasten();
             let t2 = self.plan.drain;
             let lead = t2.map(|t2| t2.minus(self.policy.abort_lead.value).max(self.t0));
             let lead = lead.filter(|lead| !self.aborted || *lead > self.clock);
@@ -95,7 +95,8 @@ impl Machine {
     }
 
     pub(super) fn change_deadline(&mut self, grace: Duration, now: Time) {
-        self.policy.grace.value = Grace::Limited(grace);
+        self.policy = self.policy.refit(Grace::Limited(grace));
+        self.window = self.window.min(self.policy.window.value);
         self.mark(now, "deadline changed");
         self.replan();
     }
