@@ -1,0 +1,166 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+
+import type { Driver } from './native.js';
+
+// The ledger's words; core/src/ledger.rs says what each bit means.
+const ROWS = 1024;
+const IN_FLIGHT = 0xffff;
+const PROTOCOL = 0b111 << 16;
+const OPEN = 1 << 20;
+const FAULT = 1 << 30;
+/** A word at or above this was handed over: what happens to it is an event. */
+const HANDED = 2 ** 31;
+const GENERATIONS = 2 ** 20;
+
+/** The protocols in the ledger's numbering. */
+const PROTOCOLS = ['http1', 'http2', 'websocket', 'tunnel', 'other'] as const;
+export type Protocol = (typeof PROTOCOLS)[number];
+
+/** One request and its response, as long as it is in flight. */
+export class Exchange {
+  /** Its id on the connection, from the hand-over on. */
+  id = 0;
+  outcome: 'ended' | 'refused' | undefined;
+  /** The abort signal that was asked for. */
+  controller: AbortController | undefined;
+  readonly since = performance.now();
+
+  constructor(
+    readonly connection: Connection,
+    readonly request: IncomingMessage,
+    /** Absent on an upgraded connection. */
+    readonly response: ServerResponse | undefined,
+  ) {}
+
+  /** Method and path, as an operator would write them. */
+  get label(): string {
+    const { method, url = '' } = this.request;
+    const { route, baseUrl = '' } = this.request as { route?: { path?: unknown }; baseUrl?: string };
+    const path = typeof route?.path === 'string' ? baseUrl + route.path : url.split('?', 1)[0];
+    return `${method} ${path}`;
+  }
+}
+
+/** One connection and its row of the ledger. */
+export class Connection {
+  protocol: Protocol;
+  readonly exchanges: Exchange[] = [];
+  /** The next request's id, from the hand-over on. */
+  nextId = 0;
+  /** Whether a request ever came. */
+  used = false;
+  /** The driver was told that the next response announces. */
+  told = false;
+  /** The machine knows its peer. */
+  described = false;
+  /** A response said `Connection: close`. */
+  announced = false;
+  /** We have half-closed it. */
+  closing = false;
+  closed = false;
+  /** `bytesRead` when it last was idle: what is beyond belongs to a next request. */
+  mark = 0;
+
+  constructor(
+    public socket: Socket,
+    protocol: Protocol,
+    readonly handle: number,
+    readonly words: Uint32Array,
+    readonly at: number,
+  ) {
+    this.protocol = protocol;
+  }
+
+  get peer(): string {
+    const { remoteAddress, remotePort } = this.socket;
+    return remoteAddress === undefined ? 'unix socket' : `${remoteAddress}:${remotePort}`;
+  }
+
+  /** Counts a request; whether that is an event for the machine. */
+  begin(): boolean {
+    const before = this.words[this.at]!;
+    this.words[this.at] = (before & IN_FLIGHT) === IN_FLIGHT ? before | FAULT : before + 1;
+    return before >= HANDED;
+  }
+
+  /** Counts a request's end; whether that is an event for the machine. */
+  end(): boolean {
+    const before = this.words[this.at]!;
+    this.words[this.at] = (before & IN_FLIGHT) === 0 ? before | FAULT : before - 1;
+    return before >= HANDED;
+  }
+
+  /** Changes the protocol; whether that is an event for the machine. */
+  upgrade(protocol: Protocol): boolean {
+    const before = this.words[this.at]!;
+    this.protocol = protocol;
+    this.words[this.at] = (before & ~PROTOCOL) | (PROTOCOLS.indexOf(protocol) << 16);
+    return before >= HANDED;
+  }
+}
+
+/**
+ * The open connections, and the ledger that counts them: typed-array views of pages that
+ * the addon owns, so that a request costs two writes and no native call while serving.
+ */
+export class Connections {
+  readonly #driver: Driver;
+  readonly #pages: Uint32Array[] = [];
+  readonly #rows: (Connection | undefined)[] = [];
+  readonly #free: number[] = [];
+  #handedOver = false;
+  everAccepted = false;
+
+  constructor(driver: Driver) {
+    this.#driver = driver;
+  }
+
+  /** Enters a connection; whether that is an event for the machine. */
+  open(socket: Socket, protocol: Protocol): { connection: Connection; event: boolean } {
+    this.everAccepted = true;
+    if (this.#free.length === 0) this.#grow();
+    const index = this.#free.pop()!;
+    const words = this.#pages[Math.floor(index / ROWS)]!;
+    const at = (index % ROWS) * 2;
+    const generation = words[at + 1]! >= GENERATIONS - 1 ? 1 : words[at + 1]! + 1;
+    words[at + 1] = generation;
+    const state = OPEN | (PROTOCOLS.indexOf(protocol) << 16);
+    words[at] = this.#handedOver ? state + HANDED : state;
+    const connection = new Connection(socket, protocol, generation * 2 ** 32 + index, words, at);
+    this.#rows[index] = connection;
+    return { connection, event: this.#handedOver };
+  }
+
+  /** Frees the row; whether that is an event for the machine. */
+  close(connection: Connection): boolean {
+    const index = connection.handle % 2 ** 32;
+    const handed = connection.words[connection.at]! >= HANDED;
+    connection.words[connection.at] = 0;
+    this.#rows[index] = undefined;
+    this.#free.push(index);
+    return handed;
+  }
+
+  /** Who the handle names, if it is still open. */
+  of(handle: number): Connection | undefined {
+    const connection = this.#rows[handle % 2 ** 32];
+    return connection?.handle === handle ? connection : undefined;
+  }
+
+  /** The connections, in handle order. */
+  *all(): Iterable<Connection> {
+    for (const connection of this.#rows) if (connection) yield connection;
+  }
+
+  /** From now on connections are born handed over. */
+  handedOver(): void {
+    this.#handedOver = true;
+  }
+
+  #grow(): void {
+    const first = this.#pages.length * ROWS;
+    this.#pages.push(this.#driver.addPage());
+    for (let index = first + ROWS - 1; index >= first; index--) this.#free.push(index);
+  }
+}

@@ -1,0 +1,523 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { EventEmitter } from 'node:events';
+import { type IncomingMessage, Server as HttpServer } from 'node:http';
+import { Server as HttpsServer } from 'node:https';
+import type { Server } from 'node:net';
+
+import { Connections } from './connections.js';
+import { type Duration, milliseconds, shown } from './duration.js';
+import { endStream, endUpgraded, force, halfClose } from './ending.js';
+import { Health } from './health.js';
+import { Listeners } from './listeners.js';
+import { Log } from './log.js';
+import { prometheus } from './metrics.js';
+import { type Driver, type Effect, native } from './native.js';
+import type { Checked } from './options.js';
+import { enter, leave } from './process.js';
+import type { Blocker, Blockers, Phase, Report, Stage } from './report.js';
+import { Signals } from './signals.js';
+import { Traffic } from './traffic.js';
+
+/** How often the event loop shows that it is alive while draining. */
+const HEARTBEAT_MS = 100;
+const NAMED_BLOCKERS = 10;
+
+export type Hook = () => unknown;
+
+export interface HookOptions {
+  /** Lower first, equal together. Default 0. */
+  order?: number;
+  /** How long it may take; without one, until its stage ends. */
+  timeout?: Duration;
+}
+
+const attached = new WeakSet<object>();
+/** The hook that is running, so that it cannot wait for the end of itself. */
+const running = new AsyncLocalStorage<string>();
+
+/** One shutdown: its machine, the servers it stops, and what the program asked of it. */
+export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
+  readonly #driver: Driver;
+  readonly #log: Log;
+  readonly #exit: boolean;
+  readonly #connections: Connections;
+  readonly #listeners: Listeners;
+  readonly #health: Health;
+  readonly #traffic: Traffic;
+  readonly #signals: Signals;
+  readonly #hooks = new Map<number, { name: string; stage: Stage; fn: Hook }>();
+  readonly #jobs = new Map<number, { name: string; since: number; controller: AbortController }>();
+  readonly #drain = new AbortController();
+  #nextId = 1;
+  #phase: Phase = 'serving';
+  #wanted = true;
+  #aborted = false;
+  #cause: string | undefined;
+  #shutdown: Deferred | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #pumping = false;
+  #pumpAgain = false;
+
+  /** @internal Use `lameduck()`. */
+  static of(server: Server, options: Checked): Duck {
+    checkServer(server);
+    return new Duck(options).add(server);
+  }
+
+  private constructor(options: Checked) {
+    super();
+    this.#driver = newDriver(options);
+    this.#log = new Log(options.logger);
+    this.#exit = options.exit;
+    this.#connections = new Connections(this.#driver);
+    this.#listeners = new Listeners(this.#log);
+    const condition = () => ({ phase: this.#phase, ready: this.ready });
+    this.#health = new Health(options.health, condition);
+    this.#traffic = new Traffic({
+      driver: this.#driver,
+      connections: this.#connections,
+      health: this.#health,
+      pump: () => this.#pump(),
+      listening: (server) => this.#listening(server),
+      unlistening: (server) => this.#unlistening(server),
+    });
+    const isStopping = () => this.#shutdown !== undefined;
+    this.#signals = new Signals(this.#log, {
+      stop: (cause, detail) => this.#stop(cause, detail),
+      escalate: () => this.#escalate(),
+      get stopping() {
+        return isStopping();
+      },
+    });
+    this.#log.info(`policy: ${this.#driver.describePolicy()}`);
+    const numbers = this.#signals.listen(options.signals, interactive());
+    if (this.#exit) {
+      this.#signals.listenForErrors();
+      this.#driver.watch(numbers);
+    }
+  }
+
+  /** Where the shutdown stands. */
+  get phase(): Phase {
+    return this.#phase;
+  }
+
+  /** Whether this server is listening and wants new traffic. */
+  get ready(): boolean {
+    return this.#wanted && this.#listeners.listening;
+  }
+
+  /** Fires when draining begins: end streams, stop consuming. */
+  get drainSignal(): AbortSignal {
+    return this.#drain.signal;
+  }
+
+  /** Watches one more server; it stops together with the others. */
+  add(server: Server): this {
+    checkServer(server);
+    if (this.#phase !== 'serving') {
+      throw new Error(`lameduck: the process is ${this.#phase} and takes no new server`);
+    }
+    attached.add(server);
+    this.#traffic.attach(server as HttpServer);
+    return this;
+  }
+
+  /** Runs `fn` when draining begins: pause consumers, deregister. */
+  onDrain(name: string, fn: Hook, options?: HookOptions): this {
+    return this.#register('drain', name, fn, options);
+  }
+
+  /** Runs `fn` after the last request: close pools and clients. */
+  onClose(name: string, fn: Hook, options?: HookOptions): this {
+    return this.#register('close', name, fn, options);
+  }
+
+  /** Runs `fn` last of all: flush logs and metrics. */
+  onFlush(name: string, fn: Hook, options?: HookOptions): this {
+    return this.#register('flush', name, fn, options);
+  }
+
+  /**
+   * Runs background work that shutdown waits for. Its signal fires shortly before the
+   * drain deadline. Returns what `fn` returns.
+   */
+  async job<T>(name: string, fn: (signal: AbortSignal) => T | Promise<T>): Promise<T> {
+    checkNamed('job', name, fn);
+    const id = this.#nextId++;
+    const refused = this.#driver.jobStarted(id, name);
+    if (refused !== null) {
+      throw new Error(`lameduck: job '${name}' was refused: the process is ${this.#phase}`);
+    }
+    const controller = new AbortController();
+    this.#jobs.set(id, { name, since: performance.now(), controller });
+    let outcome = 'completed';
+    try {
+      return await fn(controller.signal);
+    } catch (error) {
+      outcome = controller.signal.aborted ? 'aborted' : 'failed';
+      throw error;
+    } finally {
+      this.#jobs.delete(id);
+      this.#driver.jobFinished(id, outcome);
+      this.#pump();
+    }
+  }
+
+  /** Fires shortly before this request's time is over: roll back. */
+  requestSignal(request: IncomingMessage): AbortSignal {
+    const exchange = this.#traffic.exchange(request);
+    if (!exchange) return AbortSignal.abort(new Error('this request is not in flight'));
+    exchange.controller ??= new AbortController();
+    if (this.#aborted) exchange.controller.abort(deadlineNear());
+    return exchange.controller.signal;
+  }
+
+  /** Stops as a signal would; the report, when all is done. Calling again changes nothing. */
+  shutdown(options: { cause?: string } = {}): Promise<Report> {
+    const cause = (options as { cause?: unknown } | null)?.cause ?? 'programmatic';
+    if (typeof cause !== 'string' || cause === '') {
+      throw new TypeError(`lameduck: shutdown({ cause }) takes a text, not ${shown(cause)}`);
+    }
+    const promise = this.#stop(cause, `shutdown() called, cause '${cause}'`);
+    const hook = running.getStore();
+    if (hook === undefined) return promise;
+    const reentered = Promise.reject<Report>(
+      new Error(`lameduck: hook '${hook}' would wait for the end of itself; shutdown is under way already`),
+    );
+    // A hook that only calls and does not wait has done nothing wrong.
+    reentered.catch(() => {});
+    return reentered;
+  }
+
+  /** What holds shutdown up, or would: counts, and the oldest by name. */
+  blockers(): Blockers {
+    if (this.#phase !== 'serving') return JSON.parse(this.#driver.blockers(NAMED_BLOCKERS)) as Blockers;
+    const now = performance.now();
+    const age = (since: number) => Math.round((now - since) * 1_000) / 1_000;
+    const oldest: Blocker[] = [];
+    let requests = 0;
+    let idle = 0;
+    for (const { exchanges, protocol, peer } of this.#connections.all()) {
+      if (exchanges.length === 0) idle += 1;
+      requests += exchanges.length;
+      for (const { label, response, since } of exchanges) {
+        const state = response?.headersSent === false ? 'unanswered' : 'response begun';
+        oldest.push({ what: 'request', protocol, kind: 'ordinary', peer, label, state, age_ms: age(since) });
+      }
+    }
+    for (const [id, { name, since }] of this.#jobs) oldest.push({ what: 'job', id, name, age_ms: age(since) });
+    oldest.sort((a, b) => b.age_ms - a.age_ms);
+    oldest.length = Math.min(oldest.length, NAMED_BLOCKERS);
+    return { requests, idle_connections: idle, jobs: this.#jobs.size, hooks: 0, listeners: 0, oldest };
+  }
+
+  /** Prometheus text. */
+  metrics(): string {
+    let connections = 0;
+    let inFlight = 0;
+    for (const { exchanges } of this.#connections.all()) {
+      connections += 1;
+      inFlight += exchanges.length;
+    }
+    const counts = { phase: this.#phase, ready: this.ready, connections, inFlight, jobs: this.#jobs.size };
+    return prometheus(counts, JSON.parse(this.#driver.report()) as Report);
+  }
+
+  /** Stops when the scope ends: `await using duck = lameduck(server)`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown();
+  }
+
+  #register(stage: Stage, name: string, fn: Hook, options: HookOptions = {}): this {
+    checkNamed(`${stage} hook`, name, fn);
+    const { order = 0, timeout, ...others } = options;
+    const unknown = Object.keys(others)[0];
+    if (unknown !== undefined) {
+      throw new TypeError(`lameduck: unknown hook option '${unknown}'; there are order and timeout`);
+    }
+    if (!Number.isInteger(order) || Math.abs(order) >= 2 ** 31) {
+      throw new TypeError(`lameduck: order of ${stage} hook '${name}' is a whole number, not ${shown(order)}`);
+    }
+    const limit = timeout === undefined ? undefined : milliseconds('timeout', timeout, 0);
+    const id = this.#nextId++;
+    const refused = this.#driver.hookRegistered(id, stage, name, order, limit);
+    if (refused !== null) {
+      throw new Error(
+        `lameduck: ${stage} hook '${name}' comes too late: the process is ${this.#phase}; register it at start`,
+      );
+    }
+    this.#hooks.set(id, { name, stage, fn });
+    return this;
+  }
+
+  #listening(server: Server): void {
+    const id = this.#listeners.opened(server);
+    if (this.#driver.listenerOpened(id) !== null) {
+      this.#listeners.closed(id);
+      this.#listeners.refuse(server);
+    }
+  }
+
+  /** The program closed its server itself. */
+  #unlistening(server: Server): void {
+    const id = this.#listeners.idOf(server);
+    if (id === undefined) return;
+    this.#listeners.closed(id);
+    this.#driver.listenerClosed(id);
+    this.#pump();
+  }
+
+  #stop(cause: string, detail: string): Promise<Report> {
+    const known = CAUSES.includes(cause);
+    const named = known ? cause : 'programmatic';
+    const first = this.#shutdown === undefined;
+    this.#shutdown ??= deferred();
+    if (first) {
+      enter(this);
+      this.#cause = known ? undefined : cause;
+      this.#log.info(`${detail}: stopping`);
+      const arrived = this.#driver.signalArrived();
+      this.#driver.handOver(named, this.#connections.everAccepted, arrived);
+      this.#connections.handedOver();
+      this.#driver.arm();
+      this.#traffic.handedOver();
+    } else {
+      this.#driver.shutdown(named, this.#connections.everAccepted);
+    }
+    this.#pump();
+    return this.#shutdown.promise;
+  }
+
+  #escalate(): void {
+    this.#log.warn('SIGINT again: not waiting any longer');
+    this.#driver.escalate();
+    this.#pump();
+  }
+
+  /** Lets the machine decide, does what it says, and comes back when it wants. */
+  #pump(): void {
+    if (this.#phase === 'serving' && this.#shutdown === undefined) return;
+    if (this.#pumping) {
+      this.#pumpAgain = true;
+      return;
+    }
+    this.#pumping = true;
+    try {
+      do {
+        this.#pumpAgain = false;
+        for (const effect of this.#driver.pump()) this.#do(effect);
+      } while (this.#pumpAgain);
+    } finally {
+      this.#pumping = false;
+    }
+    clearTimeout(this.#timer);
+    if (this.#phase === 'done') return;
+    const wake = Math.min(this.#driver.wakeIn() ?? HEARTBEAT_MS, HEARTBEAT_MS);
+    this.#timer = setTimeout(() => this.#pump(), Math.ceil(wake));
+  }
+
+  #do(effect: Effect): void {
+    const connection =
+      effect.connection === undefined ? undefined : this.#connections.of(effect.connection);
+    switch (effect.type) {
+      case 'phase_changed':
+        this.#enter(effect.phase as Phase);
+        break;
+      case 'set_readiness':
+        this.#wanted = effect.ready!;
+        this.#log.info('readiness fails from now on');
+        break;
+      case 'announce_close':
+        if (connection) connection.told = true;
+        break;
+      case 'fence_listener':
+        this.#listeners.fence(effect.listener!);
+        break;
+      case 'close_listener':
+        this.#closeListener(effect.listener!);
+        break;
+      case 'close_idle':
+        if (!connection) break;
+        if (effect.look && this.#traffic.busy(connection)) {
+          if (this.#driver.connectionBusy(connection.handle) === null) break;
+        }
+        halfClose(connection);
+        break;
+      case 'notify_long_lived':
+        // Whoever serves it listens to `drainSignal`, which fired with the phase.
+        break;
+      case 'close_long_lived': {
+        if (!connection) break;
+        const stream = connection.exchanges.find(({ id }) => id === effect.request);
+        if (effect.request === undefined) endUpgraded(connection);
+        else if (stream) endStream(stream);
+        break;
+      }
+      case 'refuse_request': {
+        const exchange = connection?.exchanges.find(({ id }) => id === effect.request);
+        if (exchange) this.#traffic.refuse(exchange);
+        break;
+      }
+      case 'force_connection':
+        if (connection) force(connection);
+        break;
+      case 'abort_requests':
+        this.#abortRequests();
+        break;
+      case 'cancel_job':
+        this.#jobs.get(effect.job!)?.controller.abort(deadlineNear());
+        break;
+      case 'run_hook':
+        void this.#run(effect.hook!);
+        break;
+      case 'abandon_hook':
+        this.#log.warn(`${this.#hookName(effect.hook!)} did not end in time; not waiting for it`);
+        break;
+      case 'exit':
+        this.#finish(effect.code!);
+        break;
+      default:
+        throw new Error(`lameduck: the machine asked for '${effect.type}', which this version does not know`);
+    }
+  }
+
+  #enter(phase: Phase): void {
+    this.#phase = phase;
+    const { requests, idle_connections } = this.blockers();
+    if (phase === 'draining') {
+      this.#log.info(`draining: ${requests} requests in flight, ${idle_connections} idle connections`);
+      this.#drain.abort(new Error('the server is draining'));
+    } else if (phase === 'closing') {
+      this.#log.info('closing: every request has its verdict');
+    }
+    this.#tell('phase', phase);
+  }
+
+  /** A listener that throws must not end the shutdown that it is told of. */
+  #tell(...event: ['phase', Phase] | ['report', Report]): void {
+    try {
+      if (event[0] === 'phase') this.emit(...event);
+      else this.emit(...event);
+    } catch (error) {
+      this.#log.warn(`a listener of '${event[0]}' threw: ${String(error)}`);
+    }
+  }
+
+  #closeListener(id: number): void {
+    this.#listeners.close(id, () => {
+      this.#log.info('listener closed');
+      this.#driver.listenerClosed(id);
+      this.#pump();
+    });
+  }
+
+  #abortRequests(): void {
+    this.#aborted = true;
+    this.#log.warn('the drain deadline is near; abort signals fired');
+    for (const { exchanges } of this.#connections.all()) {
+      for (const { controller } of exchanges) controller?.abort(deadlineNear());
+    }
+  }
+
+  async #run(id: number): Promise<void> {
+    const { name, fn } = this.#hooks.get(id)!;
+    const began = performance.now();
+    let error: string | null = null;
+    try {
+      await running.run(name, async () => fn());
+    } catch (thrown) {
+      error = thrown instanceof Error ? thrown.message : String(thrown);
+    }
+    const took = `${Math.round(performance.now() - began)} ms`;
+    if (this.#driver.hookFinished(id, error) !== null) return;
+    if (error === null) this.#log.info(`${this.#hookName(id)} ended after ${took}`);
+    else this.#log.warn(`${this.#hookName(id)} failed after ${took}: ${error}`);
+    this.#pump();
+  }
+
+  #hookName(id: number): string {
+    const { name, stage } = this.#hooks.get(id)!;
+    return `${stage} hook '${name}'`;
+  }
+
+  #finish(code: number): void {
+    const text = this.#driver.report();
+    const report = JSON.parse(text) as Report;
+    if (this.#cause !== undefined) report.cause_detail = this.#cause;
+    const { completed, client_gone, refused, ended, forced } = report.requests;
+    const verdicts = `${completed} completed, ${client_gone} client gone, ${refused} refused, ${ended} ended, ${forced} forced`;
+    const lost = report.lost.length > 0 ? `; lost: ${report.lost.join('; ')}` : '';
+    const line = `done in ${report.took_ms} ms, exit code ${code}: ${verdicts}${lost}`;
+    if (code === 0) this.#log.info(line);
+    else this.#log.warn(line);
+    this.#log.info(`report ${JSON.stringify(report)}`);
+    this.#signals.remove();
+    this.#shutdown?.resolve(report);
+    this.#tell('report', report);
+    if (!this.#exit) this.#driver.unwatch();
+    leave(this, code, this.#exit);
+  }
+}
+
+const CAUSES = [
+  'programmatic', 'peer_message', 'parent_gone', 'terminate', 'interrupt',
+  'uncaught_exception', 'unhandled_rejection',
+];
+
+interface Deferred {
+  promise: Promise<Report>;
+  resolve: (report: Report) => void;
+}
+
+function deferred(): Deferred {
+  let resolve!: (report: Report) => void;
+  const promise = new Promise<Report>((done) => (resolve = done));
+  return { promise, resolve };
+}
+
+function deadlineNear(): Error {
+  return new Error('the server is shutting down and the drain deadline is near');
+}
+
+/** Somebody is developing: at a terminal, or under `node --watch`. */
+function interactive(): boolean {
+  const watched = process.env.WATCH_REPORT_DEPENDENCIES !== undefined;
+  return development() && (watched || native.stdinIsTerminal());
+}
+
+function development(): boolean {
+  return process.env.NODE_ENV !== 'production';
+}
+
+function newDriver({ settings }: Checked): Driver {
+  const variables = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => name.startsWith('LAMEDUCK_')),
+  ) as Record<string, string>;
+  const situation = { interactive: interactive(), development: development() };
+  try {
+    return new native.Driver({ ...settings, ...situation }, variables);
+  } catch (error) {
+    throw new RangeError(`lameduck: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function checkServer(server: unknown): void {
+  if (!(server instanceof HttpServer || server instanceof HttpsServer)) {
+    throw new TypeError(
+      `lameduck: this is no http or https server: ${shown(server)}; pass what createServer() or app.listen() returned`,
+    );
+  }
+  if (attached.has(server)) {
+    throw new TypeError('lameduck: this server is attached already; attach it once, and keep what lameduck() returned');
+  }
+}
+
+function checkNamed(what: string, name: unknown, fn: unknown): void {
+  if (typeof name !== 'string' || name === '') {
+    throw new TypeError(`lameduck: a ${what} has a name that the report can show, not ${shown(name)}`);
+  }
+  if (typeof fn !== 'function') {
+    throw new TypeError(`lameduck: ${what} '${name}' is a function, not ${shown(fn)}`);
+  }
+}

@@ -1,0 +1,89 @@
+// How each thing on a connection is brought to its end.
+
+import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+
+import type { Connection, Exchange } from './connections.js';
+
+/** A WebSocket close frame, 1012 "service restart" (IANA registry of RFC 6455 §7.4 codes). */
+const SERVICE_RESTART = Buffer.from([0x88, 0x02, 0x03, 0xf4]);
+const RETRY_AFTER_SECONDS = 1;
+/** How long a 503 at the drain deadline may take to leave the process. */
+const LAST_WORDS_MS = 250;
+
+/** Answers 503, tells the client to go away, and takes the response from the application. */
+export function answerUnavailable(response: ServerResponse): void {
+  response.shouldKeepAlive = false;
+  response.writeHead(503, {
+    'content-type': 'text/plain',
+    'retry-after': String(RETRY_AFTER_SECONDS),
+    connection: 'close',
+  });
+  response.end('the server is shutting down\n');
+  takeAway(response);
+}
+
+/** Ends a stream as its protocol does, so that its client reconnects instead of failing. */
+export function endStream(exchange: Exchange): void {
+  const { response } = exchange;
+  if (!response || response.writableEnded) return;
+  exchange.outcome = 'ended';
+  response.end();
+  takeAway(response);
+}
+
+/** Sends the close frame; the peer answers it, or is cut after its allowance. */
+export function endUpgraded(connection: Connection): void {
+  const { socket } = connection;
+  if (socket.destroyed || socket.writableEnded) return;
+  if (connection.protocol === 'websocket') socket.write(SERVICE_RESTART);
+  else socket.end();
+}
+
+/**
+ * Half-closes and goes on reading: closing with unread bytes would reset the connection
+ * and eat the response (RFC 9112 §9.6).
+ */
+export function halfClose(connection: Connection): void {
+  connection.closing = true;
+  connection.socket.end();
+}
+
+/**
+ * Makes the server's own close after a response that announced a lingering one: Node's
+ * closes at once, and with unread bytes that is a reset.
+ */
+export function lingerAfterResponse(socket: Socket): void {
+  socket.destroySoon = () => socket.end();
+}
+
+/** Its time is over. */
+export function force(connection: Connection): void {
+  const { socket } = connection;
+  let answered = false;
+  for (const { response } of [...connection.exchanges]) {
+    if (!response || response.headersSent || response.socket !== socket) break;
+    answerUnavailable(response);
+    answered = true;
+  }
+  if (!answered) {
+    socket.destroy();
+    return;
+  }
+  socket.end();
+  setTimeout(() => socket.destroy(), LAST_WORDS_MS).unref();
+}
+
+/** From here on whatever the application does with the response is ignored, not an error. */
+function takeAway(response: ServerResponse): void {
+  const ignored = () => response;
+  Object.assign(response, {
+    writeHead: ignored,
+    setHeader: ignored,
+    appendHeader: ignored,
+    removeHeader: ignored,
+    flushHeaders: ignored,
+    write: () => false,
+    end: ignored,
+  });
+}

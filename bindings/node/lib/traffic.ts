@@ -1,0 +1,332 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+
+import { type Connection, type Connections, Exchange, type Protocol } from './connections.js';
+import { answerUnavailable, lingerAfterResponse } from './ending.js';
+import type { Health } from './health.js';
+import { type Driver, native } from './native.js';
+
+const connectionOf = Symbol('lameduck.connection');
+const exchangeOf = Symbol('lameduck.exchange');
+type Tracked = Socket & { [connectionOf]?: Connection; _parent?: Tracked };
+type Response = ServerResponse & { [exchangeOf]?: Exchange; _header?: string };
+
+/** What traffic needs of its owner. */
+export interface Owner {
+  readonly driver: Driver;
+  readonly connections: Connections;
+  readonly health: Health;
+  /** Does what the machine decided meanwhile. */
+  pump(): void;
+  listening(server: Server): void;
+  unlistening(server: Server): void;
+}
+
+/**
+ * Watches a server's connections and requests. It stands in `server.emit`, not among the
+ * listeners: there it sees everything first, nobody's `removeAllListeners` removes it, and
+ * Node's defaults for events without listeners stay what they are.
+ */
+export class Traffic {
+  readonly #owner: Owner;
+  readonly #servers: Server[] = [];
+
+  constructor(owner: Owner) {
+    this.#owner = owner;
+  }
+
+  attach(server: Server): void {
+    this.#servers.push(server);
+    const traffic = this;
+    const emit = server.emit as (...args: unknown[]) => boolean;
+    const health = this.#owner.health.enabled ? this.#owner.health : undefined;
+    server.emit = function (this: Server, ...args: unknown[]): boolean {
+      switch (args[0]) {
+        case 'request':
+        case 'checkContinue':
+        case 'checkExpectation': {
+          const request = args[1] as IncomingMessage;
+          const response = args[2] as ServerResponse;
+          if (!traffic.#begin(request, response)) return true;
+          if (health?.answer(request, response)) return true;
+          break;
+        }
+        case 'connection':
+          traffic.#connected(args[1] as Tracked);
+          break;
+        case 'secureConnection':
+          traffic.#secured(args[1] as Tracked);
+          break;
+        case 'connect':
+          if (!traffic.#upgraded(args[1] as IncomingMessage, args[2] as Socket, 'tunnel')) return true;
+          break;
+        case 'upgrade': {
+          const request = args[1] as IncomingMessage;
+          const websocket = request.headers.upgrade?.toLowerCase() === 'websocket';
+          const protocol = websocket ? 'websocket' : 'other';
+          if (!traffic.#upgraded(request, args[2] as Socket, protocol)) return true;
+          break;
+        }
+        case 'listening':
+          traffic.#owner.listening(this);
+          break;
+        case 'close':
+          traffic.#owner.unlistening(this);
+          break;
+        default:
+      }
+      return emit.apply(this, args);
+    } as Server['emit'];
+    if (server.listening) this.#owner.listening(server);
+  }
+
+  /** The exchange a request belongs to, while it is in flight. */
+  exchange(request: IncomingMessage): Exchange | undefined {
+    const connection = (request.socket as Tracked)[connectionOf];
+    return connection?.exchanges.find((exchange) => exchange.request === request);
+  }
+
+  /** After the hand-over: tells the machine what the ledger could not say. */
+  handedOver(): void {
+    for (const server of this.#servers) {
+      // Whoever calls `server.close()` now would destroy idle connections, unread requests and all.
+      server.closeIdleConnections = () => {};
+    }
+    const { driver, connections } = this.#owner;
+    const now = native.now();
+    const clock = performance.now();
+    const between = this.#betweenRequests();
+    for (const connection of connections.all()) {
+      const { exchanges, handle, socket } = connection;
+      connection.mark = this.#markOf(connection, between);
+      if (exchanges.length === 0) continue;
+      connection.nextId = exchanges.length;
+      this.#describePeer(connection);
+      for (const [id, exchange] of exchanges.entries()) {
+        exchange.id = id;
+        const age = BigInt(Math.round((clock - exchange.since) * 1e6));
+        const kind = exchange.response && isStream(exchange.response) ? 'stream' : 'ordinary';
+        driver.requestDescribed(handle, id, kind, exchange.label, now - age);
+        if (!exchange.response) continue;
+        if (exchange.response.headersSent) {
+          connection.announced ||= announces(exchange.response);
+          driver.requestHeadersSent(handle, id, announces(exchange.response));
+          if (connection.announced) lingerAfterResponse(socket);
+        } else {
+          this.#watchHead(exchange);
+        }
+      }
+    }
+  }
+
+  #describePeer(connection: Connection): void {
+    if (connection.described) return;
+    connection.described = true;
+    this.#owner.driver.connectionDescribed(connection.handle, connection.peer);
+  }
+
+  /** Whether bytes of a next request have arrived, read by Node or not. */
+  busy(connection: Connection): boolean {
+    const { socket } = connection;
+    const handle = (socket as { _handle?: { fd?: unknown } })._handle;
+    const unread = typeof handle?.fd === 'number' ? native.unread(handle.fd) : 0;
+    return socket.bytesRead > connection.mark || unread > 0;
+  }
+
+  /**
+   * Where the connection's next request begins. While serving nobody noted it, so Node's
+   * parser is asked whether it has begun one.
+   */
+  #markOf({ socket, used }: Connection, quiet: Set<Socket> | undefined): number {
+    if (!used) return 0;
+    return quiet && !quiet.has(socket) ? socket.bytesRead - 1 : socket.bytesRead;
+  }
+
+  /** The sockets whose parser is between two requests; `undefined` if Node does not say. */
+  #betweenRequests(): Set<Socket> | undefined {
+    const sockets = new Set<Socket>();
+    for (const server of this.#servers) {
+      const list = parsersOf(server);
+      if (!list) return undefined;
+      for (const { socket } of list.idle()) if (socket) sockets.add(socket);
+    }
+    return sockets;
+  }
+
+  #connected(socket: Tracked): void {
+    const { driver, connections } = this.#owner;
+    const { connection, event } = connections.open(socket, 'http1');
+    socket[connectionOf] = connection;
+    socket.on('close', this.#socketClosed);
+    if (event) {
+      driver.connectionOpened(connection.handle, 'http1');
+      this.#owner.pump();
+    }
+  }
+
+  /** TLS is done: what is spoken is spoken on this socket from now on. */
+  #secured(socket: Tracked): void {
+    const connection = socket._parent?.[connectionOf];
+    if (!connection || connection.closed) {
+      this.#connected(socket);
+      return;
+    }
+    connection.socket = socket;
+    socket[connectionOf] = connection;
+    socket.on('close', this.#socketClosed);
+  }
+
+  #of(socket: Tracked): Connection {
+    if (!socket[connectionOf]) this.#connected(socket);
+    return socket[connectionOf]!;
+  }
+
+  /** A request was parsed; whether the application is to have it. */
+  #begin(request: IncomingMessage, response: Response): boolean {
+    const connection = this.#of(request.socket);
+    const exchange = new Exchange(connection, request, response);
+    response[exchangeOf] = exchange;
+    connection.exchanges.push(exchange);
+    connection.used = true;
+    response.on('close', this.#responseClosed);
+    return connection.begin() ? this.#admit(exchange) : true;
+  }
+
+  /** A request that came after the hand-over; whether the application is to have it. */
+  #admit(exchange: Exchange): boolean {
+    const { connection, request, response } = exchange;
+    const { driver } = this.#owner;
+    exchange.id = connection.nextId++;
+    const refused = driver.requestStarted(connection.handle, exchange.id, 'ordinary');
+    if (connection.announced || connection.closing || refused !== null) {
+      connection.exchanges.splice(connection.exchanges.indexOf(exchange), 1);
+      connection.end();
+      request.resume();
+      this.#owner.pump();
+      return false;
+    }
+    this.#describePeer(connection);
+    driver.requestDescribed(
+      connection.handle, exchange.id, 'ordinary', exchange.label, native.now(),
+    );
+    if (response) this.#watchHead(exchange);
+    this.#owner.pump();
+    return exchange.outcome !== 'refused';
+  }
+
+  /** The machine refuses this request; probes are answered all the same. */
+  refuse(exchange: Exchange): void {
+    const { request, response, connection } = exchange;
+    exchange.outcome = 'refused';
+    if (!response) {
+      connection.socket.end('HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n');
+    } else if (this.#owner.health.enabled && this.#owner.health.answer(request, response)) {
+      request.resume();
+    } else {
+      request.resume();
+      answerUnavailable(response);
+    }
+  }
+
+  /** Decides on `Connection: close` when the head is written, and tells the machine. */
+  #watchHead(exchange: Exchange): void {
+    const { connection } = exchange;
+    const response = exchange.response as Response;
+    const writeHead = response.writeHead as (...args: unknown[]) => ServerResponse;
+    response.writeHead = ((...args: unknown[]) => {
+      const isLast = connection.exchanges.at(-1) === exchange;
+      if (connection.told && isLast) response.shouldKeepAlive = false;
+      const result = writeHead.apply(response, args);
+      const announced = announces(response);
+      connection.announced ||= announced;
+      if (connection.announced) lingerAfterResponse(connection.socket);
+      const { driver } = this.#owner;
+      driver.requestHeadersSent(connection.handle, exchange.id, announced);
+      if (isStream(response)) {
+        const age = BigInt(Math.round((performance.now() - exchange.since) * 1e6));
+        driver.requestDescribed(
+          connection.handle, exchange.id, 'stream', exchange.label, native.now() - age,
+        );
+      }
+      this.#owner.pump();
+      return result;
+    }) as Response['writeHead'];
+  }
+
+  #upgraded(request: IncomingMessage, socket: Tracked, protocol: Protocol): boolean {
+    const connection = this.#of(socket);
+    const exchange = new Exchange(connection, request, undefined);
+    connection.exchanges.push(exchange);
+    connection.used = true;
+    const event = connection.begin();
+    connection.upgrade(protocol);
+    if (!event) return true;
+    const admitted = this.#admit(exchange);
+    if (admitted) {
+      this.#owner.driver.connectionUpgraded(connection.handle, protocol);
+      this.#owner.pump();
+    } else {
+      socket.destroySoon();
+    }
+    return admitted;
+  }
+
+  readonly #responseClosed = ((traffic: Traffic) =>
+    function (this: Response): void {
+      traffic.#end(this[exchangeOf]!);
+    })(this);
+
+  readonly #socketClosed = ((traffic: Traffic) =>
+    function (this: Tracked): void {
+      const connection = this[connectionOf]!;
+      // Of a TLS connection both sockets close; the inner one counts once it exists.
+      if (connection.socket === this) traffic.#closed(connection);
+    })(this);
+
+  /** The response has closed: every byte has left the process, or the client is gone. */
+  #end(exchange: Exchange): void {
+    const { connection, response } = exchange;
+    const index = connection.exchanges.indexOf(exchange);
+    if (index < 0) return;
+    connection.exchanges.splice(index, 1);
+    if (!connection.end()) return;
+    connection.mark = connection.socket.bytesRead;
+    const completed = response?.writableFinished === true;
+    const outcome = completed ? (exchange.outcome ?? 'completed') : 'client_gone';
+    this.#owner.driver.requestFinished(connection.handle, exchange.id, outcome, true);
+    this.#owner.pump();
+  }
+
+  #closed(connection: Connection): void {
+    if (connection.closed) return;
+    // Before Node 24 responses queued behind another one close without saying so.
+    for (const exchange of [...connection.exchanges]) if (exchange.response) this.#end(exchange);
+    connection.closed = true;
+    if (this.#owner.connections.close(connection)) {
+      this.#owner.driver.connectionClosed(connection.handle);
+      this.#owner.pump();
+    }
+  }
+}
+
+/** Whether the head on the wire says `Connection: close`. */
+function announces(response: Response): boolean {
+  return /\r\nconnection: *close\r\n/i.test(response._header ?? '');
+}
+
+function isStream(response: Response): boolean {
+  return /\r\ncontent-type: *text\/event-stream/i.test(response._header ?? '');
+}
+
+interface Parsers {
+  idle(): { socket?: Socket | null }[];
+}
+
+/** The list that Node's own `closeIdleConnections()` goes by. */
+function parsersOf(server: Server): Parsers | undefined {
+  const symbol = Object.getOwnPropertySymbols(server).find(
+    ({ description }) => description === 'http.server.connections',
+  );
+  const list = symbol && (server as unknown as Record<symbol, Partial<Parsers>>)[symbol];
+  return typeof list?.idle === 'function' ? (list as Parsers) : undefined;
+}

@@ -1,0 +1,429 @@
+//! The machine and the ledger, as one JavaScript class.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lameduck::{ConnectionId, Event, HookId, JobId, ListenerId, Machine, RequestId};
+use lameduck_host::ledger::{Ledger, Spacing};
+use napi::Result;
+use napi::bindgen_prelude::{BigInt, Uint32Array};
+use napi_derive::napi;
+
+use crate::convert::{self, refusal};
+use crate::effect::{self, JsEffect, JsWake};
+use crate::os::Watch;
+use crate::policy::{self, JsSettings};
+
+/// One machine with its ledger. Every event method returns `null`, or the name of the
+/// reason for which the machine refused the event. `now` is for tests; absent, it is
+/// the system's monotonic clock.
+#[napi]
+pub struct Driver {
+    machine: Machine,
+    ledger: Arc<Ledger>,
+    watch: Option<Watch>,
+}
+
+#[napi]
+#[allow(missing_docs)] // each event method is the event of the same name
+impl Driver {
+    /// Throws when the settings contradict; the message is a sentence.
+    #[napi(constructor)]
+    pub fn new(settings: JsSettings, variables: HashMap<String, String>) -> Result<Self> {
+        let policy = policy::resolve(&settings, &variables)?;
+        let ledger = Arc::new(Ledger::new(Spacing::Dense));
+        Ok(Self { machine: Machine::new(policy), ledger, watch: None })
+    }
+
+    /// The policy as one line: each time and where it came from.
+    #[napi]
+    pub fn describe_policy(&self) -> String {
+        self.machine.policy().describe()
+    }
+
+    /// Milliseconds from the request to stop until T; `null` when unlimited.
+    #[napi]
+    pub fn budget(&self) -> Option<f64> {
+        self.machine.policy().budget().map(|budget| budget.as_secs_f64() * 1_000.0)
+    }
+
+    /// Adds a page to the ledger and returns its words, two a row: state, generation.
+    #[napi]
+    pub fn add_page(&self) -> Result<Uint32Array> {
+        let number = self.ledger.add_page().map_err(|full| convert::invalid(full.to_string()))?;
+        let page = self.ledger.page(number).ok_or_else(|| convert::invalid("no such page"))?;
+        let keep = Arc::clone(&self.ledger);
+        // SAFETY: a page never moves and lives as long as its ledger, which the finalizer keeps.
+        // Each page is wrapped once. JavaScript writes aligned 32-bit words on one thread; others
+        // only read them, as atomics (the argument is in the host's ledger).
+        Ok(unsafe {
+            Uint32Array::with_external_data(page.start.as_ptr(), page.words, move |_, _| drop(keep))
+        })
+    }
+
+    /// The request to stop: the machine learns of it and adopts the ledger's rows.
+    #[napi]
+    pub fn hand_over(
+        &mut self,
+        cause: String,
+        ever_accepted: bool,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        let now = convert::moment(now)?;
+        let cause = convert::cause(&cause)?;
+        let asked = self.machine.handle(Event::Shutdown { cause, ever_accepted }, now);
+        if asked.is_err() {
+            return Ok(refusal(asked));
+        }
+        let machine = &mut self.machine;
+        // A second cause finds the ledger handed over already: nothing is left to adopt.
+        let _ = self.ledger.hand_over(|handle, row| {
+            let adopted = Event::ConnectionAdopted {
+                connection: ConnectionId(handle),
+                protocol: lameduck::Protocol::ALL[usize::from(row.protocol).min(4)],
+                in_flight: u32::from(row.in_flight),
+                announced: row.announced,
+            };
+            // The ledger names each connection once, so the machine cannot know it.
+            let _ = machine.handle(adopted, now);
+        });
+        Ok(None)
+    }
+
+    #[napi]
+    pub fn shutdown(
+        &mut self,
+        cause: String,
+        ever_accepted: bool,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        self.handle(Event::Shutdown { cause: convert::cause(&cause)?, ever_accepted }, now)
+    }
+
+    #[napi]
+    pub fn connection_adopted(
+        &mut self,
+        connection: f64,
+        protocol: String,
+        in_flight: u32,
+        announced: bool,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        let connection = convert::connection(connection);
+        let protocol = convert::protocol(&protocol)?;
+        self.handle(Event::ConnectionAdopted { connection, protocol, in_flight, announced }, now)
+    }
+
+    #[napi]
+    pub fn connection_busy(
+        &mut self,
+        connection: f64,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        self.handle(Event::ConnectionBusy { connection: convert::connection(connection) }, now)
+    }
+
+    #[napi]
+    pub fn connection_closed(
+        &mut self,
+        connection: f64,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        self.handle(Event::ConnectionClosed { connection: convert::connection(connection) }, now)
+    }
+
+    #[napi]
+    pub fn connection_described(
+        &mut self,
+        connection: f64,
+        peer: String,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        let connection = convert::connection(connection);
+        self.handle(Event::ConnectionDescribed { connection, peer }, now)
+    }
+
+    #[napi]
+    pub fn connection_opened(
+        &mut self,
+        connection: f64,
+        protocol: String,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        let connection = convert::connection(connection);
+        let protocol = convert::protocol(&protocol)?;
+        self.handle(Event::ConnectionOpened { connection, protocol }, now)
+    }
+
+    #[napi]
+    pub fn connection_upgraded(
+        &mut self,
+        connection: f64,
+        protocol: String,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        let connection = convert::connection(connection);
+        let protocol = convert::protocol(&protocol)?;
+        self.handle(Event::ConnectionUpgraded { connection, protocol }, now)
+    }
+
+    /// `grace` in milliseconds.
+    #[napi]
+    pub fn deadline_changed(&mut self, grace: f64, now: Option<BigInt>) -> Result<Option<String>> {
+        let refused =
+            self.handle(Event::DeadlineChanged { grace: convert::millis(grace)? }, now)?;
+        self.arm();
+        Ok(refused)
+    }
+
+    #[napi]
+    pub fn escalate(&mut self, now: Option<BigInt>) -> Result<Option<String>> {
+        self.handle(Event::Escalate, now)
+    }
+
+    #[napi]
+    pub fn hook_finished(
+        &mut self,
+        hook: u32,
+        error: Option<String>,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        self.handle(Event::HookFinished { hook: HookId(hook), error }, now)
+    }
+
+    /// `timeout` in milliseconds.
+    #[napi]
+    pub fn hook_registered(
+        &mut self,
+        hook: u32,
+        stage: String,
+        name: String,
+        order: i32,
+        timeout: Option<f64>,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        let stage = convert::stage(&stage)?;
+        let timeout = timeout.map(convert::millis).transpose()?;
+        let hook = HookId(hook);
+        self.handle(Event::HookRegistered { hook, stage, name, order, timeout }, now)
+    }
+
+    #[napi]
+    pub fn job_finished(
+        &mut self,
+        job: u32,
+        outcome: String,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        let outcome = convert::job_outcome(&outcome)?;
+        self.handle(Event::JobFinished { job: JobId(job), outcome }, now)
+    }
+
+    #[napi]
+    pub fn job_started(
+        &mut self,
+        job: u32,
+        name: String,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        self.handle(Event::JobStarted { job: JobId(job), name }, now)
+    }
+
+    #[napi]
+    pub fn listener_closed(
+        &mut self,
+        listener: u32,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        self.handle(Event::ListenerClosed { listener: ListenerId(listener) }, now)
+    }
+
+    #[napi]
+    pub fn listener_failed(
+        &mut self,
+        listener: u32,
+        error: String,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        self.handle(Event::ListenerFailed { listener: ListenerId(listener), error }, now)
+    }
+
+    #[napi]
+    pub fn listener_opened(
+        &mut self,
+        listener: u32,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        self.handle(Event::ListenerOpened { listener: ListenerId(listener) }, now)
+    }
+
+    #[napi]
+    pub fn request_described(
+        &mut self,
+        connection: f64,
+        request: u32,
+        kind: String,
+        label: String,
+        since: BigInt,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        let connection = convert::connection(connection);
+        let kind = convert::request_kind(&kind)?;
+        let since = convert::moment(Some(since))?;
+        let request = RequestId(request);
+        self.handle(Event::RequestDescribed { connection, request, kind, label, since }, now)
+    }
+
+    #[napi]
+    pub fn request_finished(
+        &mut self,
+        connection: f64,
+        request: u32,
+        outcome: String,
+        flushed: bool,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        let connection = convert::connection(connection);
+        let outcome = convert::outcome(&outcome)?;
+        let request = RequestId(request);
+        self.handle(Event::RequestFinished { connection, request, outcome, flushed }, now)
+    }
+
+    #[napi]
+    pub fn request_flushed(
+        &mut self,
+        connection: f64,
+        request: u32,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        let connection = convert::connection(connection);
+        self.handle(Event::RequestFlushed { connection, request: RequestId(request) }, now)
+    }
+
+    #[napi]
+    pub fn request_headers_sent(
+        &mut self,
+        connection: f64,
+        request: u32,
+        announced: bool,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        let connection = convert::connection(connection);
+        let request = RequestId(request);
+        self.handle(Event::RequestHeadersSent { connection, request, announced }, now)
+    }
+
+    #[napi]
+    pub fn request_started(
+        &mut self,
+        connection: f64,
+        request: u32,
+        kind: String,
+        now: Option<BigInt>,
+    ) -> Result<Option<String>> {
+        let connection = convert::connection(connection);
+        let kind = convert::request_kind(&kind)?;
+        self.handle(Event::RequestStarted { connection, request: RequestId(request), kind }, now)
+    }
+
+    #[napi]
+    pub fn tick(&mut self, now: Option<BigInt>) -> Result<()> {
+        self.machine.tick(convert::moment(now)?);
+        Ok(())
+    }
+
+    /// Drain until `null` after every event and tick.
+    #[napi]
+    pub fn poll_effect(&mut self) -> Option<JsEffect> {
+        self.machine.poll_effect().map(effect::effect)
+    }
+
+    #[napi]
+    pub fn next_wake(&self) -> Option<JsWake> {
+        self.machine.next_wake().map(effect::wake)
+    }
+
+    /// Ticks if that is due, and returns every effect. Keeps the watchdog's copy of the
+    /// report up to date.
+    #[napi]
+    pub fn pump(&mut self) -> Result<Vec<JsEffect>> {
+        let now = convert::moment(None)?;
+        if self.machine.next_wake().is_some_and(|(at, _)| at <= now) {
+            self.machine.tick(now);
+        }
+        let mut effects = Vec::new();
+        while let Some(next) = self.machine.poll_effect() {
+            effects.push(effect::effect(next));
+        }
+        if let Some(watch) = &self.watch {
+            watch.heartbeat();
+            if self.machine.phase() != lameduck::Phase::Serving {
+                watch.render(&self.machine.report(now));
+            }
+        }
+        Ok(effects)
+    }
+
+    /// Milliseconds until the machine wants to be pumped; `null` when only an event can
+    /// change anything.
+    #[napi]
+    pub fn wake_in(&self) -> Result<Option<f64>> {
+        let now = convert::moment(None)?;
+        Ok(self.machine.next_wake().map(|(at, _)| at.since(now).as_secs_f64() * 1_000.0))
+    }
+
+    #[napi]
+    pub fn phase(&self) -> &'static str {
+        self.machine.phase().name()
+    }
+
+    /// The report as JSON: provisional until the phase is done.
+    #[napi]
+    pub fn report(&self, now: Option<BigInt>) -> Result<String> {
+        Ok(self.machine.report(convert::moment(now)?).to_json())
+    }
+
+    /// What holds shutdown up, as JSON.
+    #[napi]
+    pub fn blockers(&self, most: u32, now: Option<BigInt>) -> Result<String> {
+        let blockers = self.machine.blockers(convert::moment(now)?, most as usize);
+        serde_json::to_string(&blockers).map_err(|error| convert::invalid(error.to_string()))
+    }
+
+    /// Starts the hard deadline's guard: from now on the first of `signals` to arrive
+    /// arms it, whatever the event loop does.
+    #[napi]
+    pub fn watch(&mut self, signals: Vec<i32>) -> Result<()> {
+        if let Some(budget) = self.machine.policy().budget() {
+            self.watch = Some(Watch::start(&signals, budget, Arc::clone(&self.ledger))?);
+        }
+        Ok(())
+    }
+
+    /// When the first of the watched signals arrived.
+    #[napi]
+    pub fn signal_arrived(&self) -> Option<BigInt> {
+        self.watch.as_ref().and_then(Watch::first_arrival).map(BigInt::from)
+    }
+
+    /// Arms the guard for a shutdown that no signal began.
+    #[napi]
+    pub fn arm(&self) {
+        if let (Some(watch), Some(deadline)) = (&self.watch, self.machine.hard_deadline()) {
+            watch.arm(deadline);
+        }
+    }
+
+    /// Takes the guard away: the process may live on.
+    #[napi]
+    pub fn unwatch(&mut self) {
+        self.watch = None;
+    }
+}
+
+impl Driver {
+    fn handle(&mut self, event: Event, now: Option<BigInt>) -> Result<Option<String>> {
+        let now = convert::moment(now)?;
+        Ok(refusal(self.machine.handle(event, now)))
+    }
+}

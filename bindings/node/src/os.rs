@@ -1,0 +1,91 @@
+//! What the host does for the face: signals and the watchdog, fences, the last look.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lameduck::{Report, Time};
+use lameduck_host::fence::{self, Fence};
+use lameduck_host::interposer::Interposer;
+use lameduck_host::ledger::Ledger;
+use lameduck_host::watchdog::{Options, Watchdog};
+use lameduck_host::{clock, last_look, terminal};
+use napi::Result;
+use napi::bindgen_prelude::BigInt;
+use napi_derive::napi;
+
+use crate::convert;
+
+/// The interposers of the watched signals, and the watchdog that they arm.
+pub(crate) struct Watch {
+    watchdog: Watchdog,
+    interposers: Vec<Interposer>,
+}
+
+impl Watch {
+    /// Call after Node has its own handlers for the signals.
+    pub(crate) fn start(signals: &[i32], budget: Duration, ledger: Arc<Ledger>) -> Result<Self> {
+        let interposers = signals
+            .iter()
+            .map(|signal| {
+                Interposer::chain(*signal).map_err(|error| convert::invalid(error.to_string()))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let watchdog = Watchdog::start(Options {
+            signals: signals.to_vec(),
+            budget_ns: u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX),
+            ledger: Some(ledger),
+            ..Options::default()
+        })
+        .map_err(|error| convert::invalid(error.to_string()))?;
+        Ok(Self { watchdog, interposers })
+    }
+
+    pub(crate) fn heartbeat(&self) {
+        self.watchdog.heartbeat();
+    }
+
+    /// A report that is too long leaves the previous one standing.
+    pub(crate) fn render(&self, report: &Report) {
+        let _ = self.watchdog.render(report.to_json().as_bytes());
+    }
+
+    pub(crate) fn arm(&self, deadline: Time) {
+        self.watchdog.arm(deadline.as_nanos());
+    }
+
+    pub(crate) fn first_arrival(&self) -> Option<u64> {
+        self.interposers.iter().filter_map(Interposer::first_arrival).min()
+    }
+}
+
+/// Stops new handshakes at a listening socket. Returns `null`, or the sentence that says
+/// why the portable way (accept until nothing is left) is all there is.
+#[napi]
+pub fn raise_fence(descriptor: i32) -> Option<String> {
+    Fence::raise(descriptor).err().map(|error| error.to_string())
+}
+
+/// Connections that the kernel has completed and nobody has accepted; `null` where that
+/// cannot be known.
+#[napi]
+pub fn pending(descriptor: i32) -> Option<u32> {
+    fence::pending(descriptor).ok()
+}
+
+/// Unread bytes in a socket's receive buffer; 0 for what is no socket any more.
+#[napi]
+pub fn unread(descriptor: i32) -> u32 {
+    last_look::unread(descriptor).map_or(0, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX))
+}
+
+/// Whether standard input is a terminal.
+#[napi]
+pub fn stdin_is_terminal() -> bool {
+    terminal::stdin_is_terminal()
+}
+
+/// The clock of every `now`.
+#[napi]
+pub fn now() -> BigInt {
+    BigInt::from(clock::now_ns())
+}

@@ -1,0 +1,79 @@
+//! Settings from JavaScript.
+
+use std::collections::HashMap;
+
+use lameduck::{Grace, NewRequests, Policy, Readiness, Settings, environment};
+use napi::Result;
+use napi::bindgen_prelude::BigInt;
+use napi_derive::napi;
+
+use crate::convert;
+
+/// What the program asked for; times in milliseconds.
+#[napi(object)]
+#[derive(Default)]
+#[allow(missing_docs)]
+pub struct JsSettings {
+    /// `Infinity` is unlimited.
+    pub grace: Option<f64>,
+    pub margin: Option<f64>,
+    pub reserve: Option<f64>,
+    pub window: Option<f64>,
+    pub settle: Option<f64>,
+    pub quiet: Option<f64>,
+    pub abort_lead: Option<f64>,
+    #[napi(ts_type = "'serve' | 'refuse'")]
+    pub new_requests: Option<String>,
+    #[napi(ts_type = "'fail' | 'keep'")]
+    pub readiness: Option<String>,
+    pub seed: Option<BigInt>,
+    pub interactive: Option<bool>,
+    pub development: Option<bool>,
+}
+
+/// The policy that the program's settings and the environment make together.
+pub(crate) fn resolve(
+    settings: &JsSettings,
+    variables: &HashMap<String, String>,
+) -> Result<Policy> {
+    let span = |value: Option<f64>| value.map(convert::millis).transpose();
+    let grace = match settings.grace {
+        Some(grace) if grace == f64::INFINITY => Some(Grace::Unlimited),
+        other => span(other)?.map(Grace::Limited),
+    };
+    let code = Settings {
+        grace,
+        margin: span(settings.margin)?,
+        reserve: span(settings.reserve)?,
+        window: span(settings.window)?,
+        settle: span(settings.settle)?,
+        quiet: span(settings.quiet)?,
+        abort_lead: span(settings.abort_lead)?,
+        new_requests: match settings.new_requests.as_deref() {
+            None => None,
+            Some("refuse") => Some(NewRequests::Refuse),
+            Some("serve") => Some(NewRequests::Serve),
+            Some(other) => {
+                return Err(convert::invalid(format!(
+                    "newRequests is 'serve' or 'refuse', not '{other}'"
+                )));
+            }
+        },
+        readiness: match settings.readiness.as_deref() {
+            None => None,
+            Some("fail") => Some(Readiness::Fail),
+            Some("keep") => Some(Readiness::Keep),
+            Some(other) => {
+                return Err(convert::invalid(format!(
+                    "readiness is 'fail' or 'keep', not '{other}'"
+                )));
+            }
+        },
+        seed: settings.seed.as_ref().map(convert::nanos).transpose()?,
+        interactive: settings.interactive.unwrap_or_default(),
+        development: settings.development.unwrap_or_default(),
+    };
+    environment::settings(|name| variables.get(name).cloned())
+        .and_then(|environment| Policy::resolve(&code, &environment))
+        .map_err(|contradiction| convert::invalid(contradiction.to_string()))
+}
