@@ -104,7 +104,7 @@ mod tests {
     fn a_report_is_never_torn() {
         let provisional = Provisional::new();
         let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
+        let torn = std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut n = 0_usize;
                 while !stop.load(Relaxed) {
@@ -114,17 +114,19 @@ mod tests {
                 }
             });
             let mut out = vec![0; CAPACITY];
-            let mut seen = 0;
-            for _ in 0..20_000 {
+            let (mut seen, mut torn) = (0, 0);
+            while seen < 3000 {
                 if let Some(length) = provisional.copy_to(&mut out) {
                     let first = out[0];
-                    assert_eq!(length, 100 * usize::from(first) + 1);
-                    assert!(out[..length].iter().all(|byte| *byte == first));
+                    let whole = length == 100 * usize::from(first) + 1
+                        && out[..length].iter().all(|byte| *byte == first);
+                    torn += u32::from(!whole);
                     seen += 1;
                 }
             }
             stop.store(true, Relaxed);
-            assert!(seen > 1000, "hardly any copy succeeded: {seen}");
+            torn
         });
+        assert_eq!(torn, 0);
     }
 }
