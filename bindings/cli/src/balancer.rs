@@ -50,9 +50,15 @@ pub struct CheckRule {
 }
 
 impl CheckRule {
-    /// How long one check may take.
-    pub fn limit(&self) -> Duration {
+    /// How long a check of a copy that is in may take: a busy machine is no reason to lose it.
+    fn limit_while_in(&self) -> Duration {
         self.interval.max(Duration::from_secs(1))
+    }
+
+    /// How long a check of a copy that is out may take. Short, since one that began while the old
+    /// process had stopped answering would hold up the new one.
+    fn limit_while_out(&self) -> Duration {
+        self.interval.clamp(Duration::from_millis(200), Duration::from_secs(1))
     }
 }
 
@@ -130,8 +136,13 @@ impl Balancer {
         let mut failed = 0;
         loop {
             let was_in = backend.is_in.load(Relaxed);
-            sleep(if was_in { rule.interval } else { rule.interval.min(INTERVAL_WHILE_OUT) }).await;
-            let fine = probe::check(backend.check, backend.address, &rule.path, rule.limit()).await;
+            let (pause, limit) = if was_in {
+                (rule.interval, rule.limit_while_in())
+            } else {
+                (rule.interval.min(INTERVAL_WHILE_OUT), rule.limit_while_out())
+            };
+            sleep(pause).await;
+            let fine = probe::check(backend.check, backend.address, &rule.path, limit).await;
             failed = if fine { 0 } else { failed + 1 };
             let is_in = fine || (was_in && failed < rule.threshold);
             if is_in != was_in {

@@ -492,8 +492,11 @@ fn write_record(
     let contents = journal.contents();
     let requests = contents.requests;
     let summary = format!(
-        "{} of {} requests failed in {} restarts",
-        requests.failed, requests.total, options.restarts
+        "{} of {} requests failed in {} restart{}",
+        requests.failed,
+        requests.total,
+        options.restarts,
+        if options.restarts == 1 { "" } else { "s" }
     );
     let all_done = contents.restarts.iter().filter(|restart| restart.ready_ms.is_some()).count()
         == options.restarts as usize;

@@ -21,7 +21,7 @@ impl Progress {
     pub fn new(restarts: u32) -> Arc<Self> {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(
-                "{spinner:.cyan} {bar:24.cyan/238} {pos}/{len} restarts  {msg}",
+                "{spinner:.cyan} {bar:24.cyan/238} {pos}/{len} restarts  {wide_msg}",
             )
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("━╸─");

@@ -159,11 +159,11 @@ fn to_f64(number: u64) -> f64 {
     number as f64
 }
 
-/// The next of 10, 20, 40, 50, 60, 80, 100 and their tenfold.
+/// The next of 10, 12, 15, 20, 30, 40, 50, 60, 80, 100 and their tenfold.
 fn round_up(most: f64) -> f64 {
     let mut step = 10.0;
     loop {
-        for factor in [1.0, 2.0, 4.0, 5.0, 6.0, 8.0] {
+        for factor in [1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0] {
             if most <= step * factor {
                 return step * factor;
             }
@@ -560,7 +560,7 @@ mod tests {
 
     #[test]
     fn scales_are_round() {
-        for (most, rounded) in [(0.0, 10.0), (10.0, 10.0), (81.0, 100.0), (110.0, 200.0)] {
+        for (most, rounded) in [(0.0, 10.0), (10.0, 10.0), (81.0, 100.0), (110.0, 120.0)] {
             assert!((round_up(most) - rounded).abs() < f64::EPSILON);
         }
         assert!((tick(3.0) - 0.5).abs() < f64::EPSILON && (tick(60.0) - 5.0).abs() < f64::EPSILON);
