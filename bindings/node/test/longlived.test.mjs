@@ -37,16 +37,17 @@ test('server-sent events that heed drainSignal end cleanly, exit 0', async (t) =
   assertGoneEarly(end, ROOMY);
 });
 
-test('server-sent events that do not heed it are gone by the deadline', async (t) => {
-  const server = await start(t);
+test('server-sent events that do not heed it are ended for them, cleanly, exit 0', async (t) => {
+  const server = await start(t, { options: ROOMY });
   const conn = await connect(server.port);
-  conn.write(head('/sse'));
-  await conn.until('hello');
+  const answer = conn.request('/sse');
+  await server.event('sse');
   server.signal();
-  await conn.closed;
+  assert.equal((await answer).text, 'data: hello\n\n');
   const end = await server.end();
-  assertGoneByT(end, BUDGET);
-  assertVerdict(end.report, ['ended', 'forced'], 1);
+  assertReport(end, 0);
+  assertGoneEarly(end, ROOMY);
+  assertVerdict(end.report, 'ended', 1);
 });
 
 test('an upgraded socket that heeds drainSignal says good-bye, exit 0', async (t) => {
@@ -60,30 +61,43 @@ test('an upgraded socket that heeds drainSignal says good-bye, exit 0', async (t
   assertGoneEarly(end, ROOMY);
 });
 
-test('an upgraded socket that does not is gone by the deadline; it works until then', async (t) => {
-  const server = await start(t, { setup: echo(false) });
+test('an upgraded socket that does not heed it works until the second half of the window, then gets a clean end', async (t) => {
+  const budget = { ...ROOMY, window: 1000 };
+  const server = await start(t, { options: budget, setup: echo(false) });
   const conn = await upgraded(server.port);
   server.signal();
-  await sleep(BUDGET.window + 200);
+  await sleep(budget.window / 2 - 150);
   conn.write('still there');
   await conn.until('still there');
-  await conn.closed;
+  assert.equal((await conn.closed).how, 'end');
+  assert.ok(server.elapsed > budget.window / 2 - 20);
   const end = await server.end();
-  assertGoneByT(end, BUDGET);
+  assertReport(end, 0);
+  assertGoneEarly(end, budget);
+});
+
+test('an upgraded socket whose peer never closes its side does not outlast the deadline', async (t) => {
+  const server = await start(t, { setup: echo(false) });
+  const conn = await upgraded(server.port);
+  conn.socket.allowHalfOpen = true;
+  server.signal();
+  assertGoneByT(await server.end(), BUDGET);
 });
 
 test('an upgrade in mid-drain is not taken for an idle connection', async (t) => {
-  const server = await start(t, { setup: echo(false) });
+  const budget = { ...ROOMY, window: 1200 };
+  const server = await start(t, { options: budget, setup: echo(false) });
   const conn = await connect(server.port);
-  await conn.request('/slow?ms=1');
   server.signal();
   await server.event('phase');
   conn.write(head('/', UPGRADE));
   assert.equal((await conn.response()).status, 101);
-  await sleep(BUDGET.window + BUDGET.quiet + 300);
+  // Longer than the quiet period, in the first half of the window.
+  await sleep(budget.quiet + 150);
   conn.write('still there');
   await conn.until('still there');
-  assertGoneByT(await server.end(), BUDGET);
+  assert.equal((await conn.closed).how, 'end');
+  assertReport(await server.end(), 0);
 });
 
 test('an upgraded socket that the client closes is no reason to wait', async (t) => {

@@ -8,14 +8,21 @@ const lenient = process.env.LAMEDUCK_TEST_LENIENT === '1';
 export function assertVerdict(report, names, count) {
   if (lenient) return;
   assert.ok(report, 'no report came');
-  const verdicts = [names].flat().map((name) => report.verdicts[name]);
-  assert.equal(verdicts.reduce((sum, n) => sum + n), count, `${names}: ${JSON.stringify(report.verdicts)}`);
+  const text = JSON.stringify(report.requests);
+  const verdicts = [names].flat().map((name) => report.requests[name]);
+  assert.equal(verdicts.reduce((sum, n) => sum + n), count, `${names}: ${text}`);
 }
 
 /** Asserts how many requests came after the response that announced the close: not admitted, no verdict. */
 export function assertNotProcessed(report, most) {
   if (lenient) return;
-  assert.ok(report.not_processed <= most, `not processed: ${report.not_processed}`);
+  assert.ok(report.requests.not_processed <= most, JSON.stringify(report.requests));
+}
+
+/** Every request has exactly one verdict. */
+function assertBalanced({ requests: r }) {
+  assert.equal(r.adopted + r.admitted, r.completed + r.client_gone + r.refused + r.ended + r.forced, `the verdicts do not balance: ${JSON.stringify(r)}`);
+  assert.equal(r.in_flight, 0);
 }
 
 /** How one hook went: `{ name, stage, result, … }`. */
@@ -25,10 +32,11 @@ export function hook(report, name) {
   return found;
 }
 
-export const exitCode = (report) => report.exit_code;
-
-/** The cause as text, with whatever detail the report has. */
-export const cause = (report) => JSON.stringify(report.cause);
+/** Asserts the cause: terminate, interrupt, programmatic, uncaught_exception, unhandled_rejection, …; a text of the caller's own in `detail`. */
+export function assertCause(report, expected, detail) {
+  assert.equal(report.cause, expected);
+  assert.equal(report.cause_detail, detail);
+}
 
 /** Asserts that the report names what held the shutdown up: every pattern occurs in it. */
 export function assertNames(report, ...patterns) {
@@ -44,5 +52,8 @@ export function assertReport(end, code) {
   if (lenient) return;
   assert.ok(end.report, `no report came; stderr:\n${end.stderr}`);
   assert.equal(end.report.schema, 'lameduck-report/1');
-  assert.equal(exitCode(end.report), code);
+  assert.equal(end.report.phase, 'done');
+  assert.equal(end.report.exit_code, code);
+  assert.equal(end.report.lost.length > 0, code !== 0, `the reasons for the exit code: ${JSON.stringify(end.report.lost)}`);
+  assertBalanced(end.report);
 }
