@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 import type { Driver } from './native.js';
@@ -64,6 +64,7 @@ export class Connection {
 
   constructor(
     public socket: Socket,
+    readonly server: Server,
     protocol: Protocol,
     readonly handle: number,
     readonly words: Uint32Array,
@@ -117,7 +118,7 @@ export class Connections {
   }
 
   /** Enters a connection; whether that is an event for the machine. */
-  open(socket: Socket, protocol: Protocol): { connection: Connection; event: boolean } {
+  open(socket: Socket, server: Server, protocol: Protocol): { connection: Connection; event: boolean } {
     this.everAccepted = true;
     if (this.#free.length === 0) this.#grow();
     const index = this.#free.pop()!;
@@ -127,7 +128,7 @@ export class Connections {
     words[at + 1] = generation;
     const state = OPEN | (PROTOCOLS.indexOf(protocol) << 16);
     words[at] = this.#handedOver ? state + HANDED : state;
-    const connection = new Connection(socket, protocol, generation * 2 ** 32 + index, words, at);
+    const connection = new Connection(socket, server, protocol, generation * 2 ** 32 + index, words, at);
     this.#rows[index] = connection;
     return { connection, event: this.#handedOver };
   }

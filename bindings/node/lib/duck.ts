@@ -52,7 +52,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   #phase: Phase = 'serving';
   #wanted = true;
   #aborted = false;
-  #cause: string | undefined;
+  #detail = '';
   #shutdown: Deferred | undefined;
   #timer: NodeJS.Timeout | undefined;
   #pumping = false;
@@ -72,7 +72,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     this.#connections = new Connections(this.#driver);
     this.#listeners = new Listeners(this.#log);
     const condition = () => ({ phase: this.#phase, ready: this.ready });
-    this.#health = new Health(options.health, condition);
+    this.#health = new Health(options.health, condition, this.#log);
     this.#traffic = new Traffic({
       driver: this.#driver,
       connections: this.#connections,
@@ -80,10 +80,11 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       pump: () => this.#pump(),
       listening: (server) => this.#listening(server),
       unlistening: (server) => this.#unlistening(server),
+      forbid: (server) => this.#listeners.forbid(server),
     });
     const isStopping = () => this.#shutdown !== undefined;
     this.#signals = new Signals(this.#log, {
-      stop: (cause, detail) => this.#stop(cause, detail),
+      stop: (cause, detail) => void this.#stop(cause, detail),
       escalate: () => this.#escalate(),
       get stopping() {
         return isStopping();
@@ -179,7 +180,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     if (typeof cause !== 'string' || cause === '') {
       throw new TypeError(`lameduck: shutdown({ cause }) takes a text, not ${shown(cause)}`);
     }
-    const promise = this.#stop(cause, `shutdown() called, cause '${cause}'`);
+    const promise = this.#stop(cause, cause);
     const hook = running.getStore();
     if (hook === undefined) return promise;
     const reentered = Promise.reject<Report>(
@@ -251,12 +252,13 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     return this;
   }
 
-  #listening(server: Server): void {
+  /** Whether the server may listen. */
+  #listening(server: Server): boolean {
     const id = this.#listeners.opened(server);
-    if (this.#driver.listenerOpened(id) !== null) {
-      this.#listeners.closed(id);
-      this.#listeners.refuse(server);
-    }
+    if (this.#driver.listenerOpened(id) === null) return true;
+    this.#listeners.closed(id);
+    this.#listeners.refuse(server);
+    return false;
   }
 
   /** The program closed its server itself. */
@@ -275,8 +277,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     this.#shutdown ??= deferred();
     if (first) {
       enter(this);
-      this.#cause = known ? undefined : cause;
-      this.#log.info(`${detail}: stopping`);
+      this.#detail = detail;
+      this.#log.info(`stopping: ${detail}`);
       const arrived = this.#driver.signalArrived();
       this.#driver.handOver(named, this.#connections.everAccepted, arrived);
       this.#connections.handedOver();
@@ -314,7 +316,10 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     clearTimeout(this.#timer);
     if (this.#phase === 'done') return;
     const wake = Math.min(this.#driver.wakeIn() ?? HEARTBEAT_MS, HEARTBEAT_MS);
-    this.#timer = setTimeout(() => this.#pump(), Math.ceil(wake));
+    this.#timer = setTimeout(() => {
+      this.#traffic.timeOutRequests();
+      this.#pump();
+    }, Math.ceil(wake));
   }
 
   #do(effect: Effect): void {
@@ -444,7 +449,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   #finish(code: number): void {
     const text = this.#driver.report();
     const report = JSON.parse(text) as Report;
-    if (this.#cause !== undefined) report.cause_detail = this.#cause;
+    report.cause_detail = this.#detail;
     const { completed, client_gone, refused, ended, forced } = report.requests;
     const verdicts = `${completed} completed, ${client_gone} client gone, ${refused} refused, ${ended} ended, ${forced} forced`;
     const lost = report.lost.length > 0 ? `; lost: ${report.lost.join('; ')}` : '';

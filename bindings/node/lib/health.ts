@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
+import type { Log } from './log.js';
 import type { Check, Checked } from './options.js';
 import type { Phase } from './report.js';
 
@@ -14,10 +15,13 @@ export interface Condition {
 export class Health {
   readonly #options: Checked['health'];
   readonly #condition: () => Condition;
+  readonly #log: Log;
+  readonly #last = new Map<string, string>();
 
-  constructor(options: Checked['health'], condition: () => Condition) {
+  constructor(options: Checked['health'], condition: () => Condition, log: Log) {
     this.#options = options;
     this.#condition = condition;
+    this.#log = log;
   }
 
   get enabled(): boolean {
@@ -44,7 +48,7 @@ export class Health {
     }
     const { checks, timeout } = this.#options;
     const results = await Promise.all(
-      checks.map(async ([name, check]) => [name, await outcome(check, timeout)] as const),
+      checks.map(async ([name, check]) => [name, await this.#outcome(name, check, timeout)] as const),
     );
     // The server may have been asked to stop while the checks ran.
     const now = this.#condition();
@@ -52,20 +56,24 @@ export class Health {
     const named = results.length > 0 ? { checks: Object.fromEntries(results) } : {};
     send(response, passed, { phase: now.phase, ...named });
   }
-}
 
-async function outcome(check: Check, timeout: number): Promise<string> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<string>((resolve) => {
-    timer = setTimeout(resolve, timeout, `no answer within ${timeout} ms`);
-  });
-  const result = (async () => ((await check()) === false ? 'not ready' : 'ok'))();
-  try {
-    return await Promise.race([result, late]);
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  } finally {
-    clearTimeout(timer);
+  /** What the probe may know. An error's text can hold secrets; it goes to the log, once. */
+  async #outcome(name: string, check: Check, timeout: number): Promise<string> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`no answer within ${timeout} ms`)), timeout);
+    });
+    let detail = 'ok';
+    try {
+      if ((await Promise.race([check(), late])) === false) detail = 'it returned false';
+    } catch (error) {
+      detail = error instanceof Error ? error.message : String(error);
+    } finally {
+      clearTimeout(timer);
+    }
+    if (detail !== (this.#last.get(name) ?? 'ok')) this.#log.warn(`readiness check '${name}': ${detail}`);
+    this.#last.set(name, detail);
+    return detail === 'ok' ? 'ok' : 'failed';
   }
 }
 

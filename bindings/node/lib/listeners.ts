@@ -77,10 +77,19 @@ export class Listeners {
     look();
   }
 
-  /** A server that began to listen after the request to stop does not stay open. */
+  /** A server whose `listen()` was under way at the request to stop does not stay open. */
   refuse(server: Server): void {
     this.#log.warn('a server began to listen after shutdown was requested; closed it again');
     closeListener(server);
+  }
+
+  /** A server that does not listen yet never will. */
+  forbid(server: Server): void {
+    if (server.listening) return;
+    server.listen = () => {
+      this.#log.warn('listen() after shutdown was requested; the server stays closed');
+      return server;
+    };
   }
 }
 

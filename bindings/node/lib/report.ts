@@ -33,7 +33,7 @@ export interface Report {
   schema: 'lameduck-report/1';
   phase: Phase;
   cause?: string;
-  /** What `shutdown({ cause })` was given, when that is no cause of the machine's. */
+  /** The signal, what `shutdown({ cause })` was given, or the error's first line. */
   cause_detail?: string;
   raised_by?: string[];
   took_ms: number;

@@ -18,8 +18,11 @@ export interface Owner {
   readonly health: Health;
   /** Does what the machine decided meanwhile. */
   pump(): void;
-  listening(server: Server): void;
+  /** Whether it may. */
+  listening(server: Server): boolean;
   unlistening(server: Server): void;
+  /** It may not begin to. */
+  forbid(server: Server): void;
 }
 
 /**
@@ -47,28 +50,28 @@ export class Traffic {
         case 'checkExpectation': {
           const request = args[1] as IncomingMessage;
           const response = args[2] as ServerResponse;
-          if (!traffic.#begin(request, response)) return true;
+          if (!traffic.#begin(request, response, this)) return true;
           if (health?.answer(request, response)) return true;
           break;
         }
         case 'connection':
-          traffic.#connected(args[1] as Tracked);
+          traffic.#connected(args[1] as Tracked, this);
           break;
         case 'secureConnection':
-          traffic.#secured(args[1] as Tracked);
+          traffic.#secured(args[1] as Tracked, this);
           break;
         case 'connect':
-          if (!traffic.#upgraded(args[1] as IncomingMessage, args[2] as Socket, 'tunnel')) return true;
+          if (!traffic.#upgraded(args[1] as IncomingMessage, args[2] as Socket, 'tunnel', this)) return true;
           break;
         case 'upgrade': {
           const request = args[1] as IncomingMessage;
           const websocket = request.headers.upgrade?.toLowerCase() === 'websocket';
           const protocol = websocket ? 'websocket' : 'other';
-          if (!traffic.#upgraded(request, args[2] as Socket, protocol)) return true;
+          if (!traffic.#upgraded(request, args[2] as Socket, protocol, this)) return true;
           break;
         }
         case 'listening':
-          traffic.#owner.listening(this);
+          if (!traffic.#owner.listening(this)) return true;
           break;
         case 'close':
           traffic.#owner.unlistening(this);
@@ -91,6 +94,7 @@ export class Traffic {
     for (const server of this.#servers) {
       // Whoever calls `server.close()` now would destroy idle connections, unread requests and all.
       server.closeIdleConnections = () => {};
+      this.#owner.forbid(server);
     }
     const { driver, connections } = this.#owner;
     const now = native.now();
@@ -116,6 +120,16 @@ export class Traffic {
           this.#watchHead(exchange);
         }
       }
+    }
+  }
+
+  /** Node looks only every 30 s, which is longer than a whole shutdown. */
+  timeOutRequests(): void {
+    const now = performance.now();
+    for (const { exchanges, server, socket } of this.#owner.connections.all()) {
+      const limit = server.requestTimeout;
+      const late = ({ request, since }: Exchange) => !request.complete && now - since > limit;
+      if (limit > 0 && !socket.destroyed && exchanges.some(late)) timeOut(socket);
     }
   }
 
@@ -153,9 +167,9 @@ export class Traffic {
     return sockets;
   }
 
-  #connected(socket: Tracked): void {
+  #connected(socket: Tracked, server: Server): void {
     const { driver, connections } = this.#owner;
-    const { connection, event } = connections.open(socket, 'http1');
+    const { connection, event } = connections.open(socket, server, 'http1');
     socket[connectionOf] = connection;
     socket.on('close', this.#socketClosed);
     if (event) {
@@ -165,10 +179,10 @@ export class Traffic {
   }
 
   /** TLS is done: what is spoken is spoken on this socket from now on. */
-  #secured(socket: Tracked): void {
+  #secured(socket: Tracked, server: Server): void {
     const connection = socket._parent?.[connectionOf];
     if (!connection || connection.closed) {
-      this.#connected(socket);
+      this.#connected(socket, server);
       return;
     }
     connection.socket = socket;
@@ -176,14 +190,14 @@ export class Traffic {
     socket.on('close', this.#socketClosed);
   }
 
-  #of(socket: Tracked): Connection {
-    if (!socket[connectionOf]) this.#connected(socket);
+  #of(socket: Tracked, server: Server): Connection {
+    if (!socket[connectionOf]) this.#connected(socket, server);
     return socket[connectionOf]!;
   }
 
   /** A request was parsed; whether the application is to have it. */
-  #begin(request: IncomingMessage, response: Response): boolean {
-    const connection = this.#of(request.socket);
+  #begin(request: IncomingMessage, response: Response, server: Server): boolean {
+    const connection = this.#of(request.socket, server);
     const exchange = new Exchange(connection, request, response);
     response[exchangeOf] = exchange;
     connection.exchanges.push(exchange);
@@ -253,8 +267,8 @@ export class Traffic {
     }) as Response['writeHead'];
   }
 
-  #upgraded(request: IncomingMessage, socket: Tracked, protocol: Protocol): boolean {
-    const connection = this.#of(socket);
+  #upgraded(request: IncomingMessage, socket: Tracked, protocol: Protocol, server: Server): boolean {
+    const connection = this.#of(socket, server);
     const exchange = new Exchange(connection, request, undefined);
     connection.exchanges.push(exchange);
     connection.used = true;
@@ -307,6 +321,12 @@ export class Traffic {
       this.#owner.pump();
     }
   }
+}
+
+/** As Node itself ends a request that took too long to arrive. */
+function timeOut(socket: Socket): void {
+  if (!socket.writableEnded) socket.write('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n');
+  socket.destroySoon();
 }
 
 /** Whether the head on the wire says `Connection: close`. */
