@@ -1,0 +1,583 @@
+//! The watchdog against processes that do not end by themselves. Each dies in a process of its own.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ffi::c_int;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::{ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{End, Process};
+use lameduck_host::clock::now_ns;
+use lameduck_host::interposer::Interposer;
+use lameduck_host::ledger::{Ledger, Spacing};
+use lameduck_host::watchdog::{Options, REPORT_MAX, ReportTooLong, Watchdog, WatchdogError};
+
+const MS: u64 = 1_000_000;
+/// The promise: gone this long after the deadline at the latest.
+const PROMISE: u64 = 100 * MS;
+const REPORT: &[u8] = br#"{"schema":"lameduck-report/1","phase":"draining"}"#;
+
+fn main() -> ExitCode {
+    common::run(
+        &[
+            ("a_spinning_process_is_gone_in_time", a_spinning_process_is_gone_in_time),
+            (
+                "a_process_stopped_in_locks_is_gone_in_time",
+                a_process_stopped_in_locks_is_gone_in_time,
+            ),
+            (
+                "a_process_with_a_jammed_allocator_still_reports",
+                a_process_with_a_jammed_allocator_still_reports,
+            ),
+            ("a_full_pipe_does_not_delay_the_end", a_full_pipe_does_not_delay_the_end),
+            ("a_slow_reader_gets_the_whole_report", a_slow_reader_gets_the_whole_report),
+            ("an_unhandled_signal_sets_the_deadline", an_unhandled_signal_sets_the_deadline),
+            ("a_loop_blocked_while_draining_is_named", a_loop_blocked_while_draining_is_named),
+            ("a_living_loop_is_not_called_blocked", a_living_loop_is_not_called_blocked),
+            ("an_extended_deadline_counts", an_extended_deadline_counts),
+            ("a_deadline_in_the_past_ends_at_once", a_deadline_in_the_past_ends_at_once),
+            ("a_clean_shutdown_is_never_touched", a_clean_shutdown_is_never_touched),
+            (
+                "disarming_and_the_deadline_never_both_win",
+                disarming_and_the_deadline_never_both_win,
+            ),
+            (
+                "a_signal_does_not_rearm_what_was_called_off",
+                a_signal_does_not_rearm_what_was_called_off,
+            ),
+            ("a_forked_child_is_left_alone", a_forked_child_is_left_alone),
+            ("a_forked_child_can_have_its_own", a_forked_child_can_have_its_own),
+            ("dropping_takes_no_time", dropping_takes_no_time),
+            ("wrong_calls_are_refused", wrong_calls_are_refused),
+        ],
+        &[
+            ("spin", spin),
+            ("locks", locks),
+            ("jam", jam),
+            ("full_pipe", full_pipe),
+            ("nonblocking", nonblocking),
+            ("unhandled", unhandled),
+            ("blocked", blocked),
+            ("beating", beating),
+            ("extended", extended),
+            ("past", past),
+            ("clean", clean),
+            ("race", race),
+            ("called_off", called_off),
+            ("forked", forked),
+            ("forked_own", forked_own),
+        ],
+    )
+}
+
+fn options() -> Options {
+    Options { exit_code: 3, ..Options::default() }
+}
+
+fn say(number: u64) {
+    println!("{number}");
+}
+
+fn spin_for_ever() -> ! {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+#[track_caller]
+fn assert_gone_in_time(end: &End, deadline: u64) {
+    assert_eq!(end.status.code(), Some(3), "{end:?}");
+    assert!(end.gone >= deadline, "{} ms too early", (deadline - end.gone) / MS);
+    let late = end.gone - deadline;
+    assert!(late <= PROMISE, "{} ms after the deadline", late / MS);
+    println!("  gone {:.1} ms after the deadline", late as f64 / MS as f64);
+}
+
+#[track_caller]
+fn assert_printed(end: &End, parts: &[&str]) {
+    for part in parts {
+        assert!(end.stderr.contains(part), "no {part:?} in {:?}", end.stderr);
+    }
+    assert!(end.stderr.ends_with("}\n"), "{:?}", end.stderr);
+}
+
+// Spinning, locked, jammed.
+
+fn spin() {
+    let watchdog = Watchdog::start(options()).unwrap();
+    let deadline = now_ns() + 300 * MS;
+    assert!(watchdog.arm(deadline));
+    assert_eq!(watchdog.deadline(), Some(deadline));
+    watchdog.render(REPORT).unwrap();
+    say(deadline);
+    spin_for_ever();
+}
+
+fn a_spinning_process_is_gone_in_time() {
+    let mut process = Process::start("spin");
+    let deadline = process.number();
+    let end = process.end();
+    assert_gone_in_time(&end, deadline);
+    assert_printed(&end, &["lameduck: hard deadline reached: event loop blocked for 30"]);
+    assert!(end.stderr.contains(std::str::from_utf8(REPORT).unwrap()), "{end:?}");
+}
+
+/// Holds the locks of standard output and error, and waits for one that nobody releases.
+fn locks() {
+    static HELD: Mutex<()> = Mutex::new(());
+    let watchdog = Watchdog::start(options()).unwrap();
+    let deadline = now_ns() + 200 * MS;
+    watchdog.arm(deadline);
+    say(deadline);
+    let _held = HELD.lock().unwrap();
+    let _locks = (std::io::stdout().lock(), std::io::stderr().lock());
+    drop(std::hint::black_box(&HELD).lock());
+}
+
+fn a_process_stopped_in_locks_is_gone_in_time() {
+    let mut process = Process::start("locks");
+    let deadline = process.number();
+    let end = process.end();
+    assert_gone_in_time(&end, deadline);
+    assert_printed(&end, &["hard deadline reached", "before any report was made"]);
+}
+
+/// Stops every thread that allocates or frees once it is jammed, as a lock of the allocator would that the blocked
+/// thread holds.
+struct Jammable;
+
+static JAMMED: AtomicBool = AtomicBool::new(false);
+
+// SAFETY: all is passed on to the system's allocator, or never returns.
+unsafe impl GlobalAlloc for Jammable {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        while JAMMED.load(SeqCst) {
+            std::hint::spin_loop();
+        }
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        while JAMMED.load(SeqCst) {
+            std::hint::spin_loop();
+        }
+        // SAFETY: as the caller promised.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Jammable = Jammable;
+
+fn jam() {
+    extern "C" fn ignore(_: c_int) {}
+    // SAFETY: a handler that does nothing is async-signal-safe.
+    unsafe { libc::signal(libc::SIGTERM, ignore as *const () as usize) };
+    let _interposer = Interposer::chain(libc::SIGTERM).unwrap();
+    let ledger = Arc::new(Ledger::new(Spacing::Line));
+    ledger.open(0).unwrap();
+    let signals = vec![libc::SIGTERM];
+    let _watchdog = Watchdog::start(Options {
+        signals,
+        budget_ns: 100 * MS,
+        ledger: Some(ledger),
+        ..options()
+    })
+    .unwrap();
+    say(0);
+    JAMMED.store(true, SeqCst);
+    spin_for_ever();
+}
+
+fn a_process_with_a_jammed_allocator_still_reports() {
+    let mut process = Process::start("jam");
+    process.number();
+    let sent = now_ns();
+    process.signal(libc::SIGTERM);
+    let end = process.end();
+    assert_gone_in_time(&end, sent + 100 * MS);
+    assert_printed(&end, &["nobody handled it", r#""connections":1"#]);
+}
+
+// Pipes.
+
+/// Fills standard error until it takes no more, then leaves it blocking as it was.
+fn full_pipe() {
+    let flags = |set: Option<c_int>| {
+        // SAFETY: standard error's flags, in a process with one thread.
+        unsafe {
+            match set {
+                None => libc::fcntl(2, libc::F_GETFL),
+                Some(flags) => libc::fcntl(2, libc::F_SETFL, flags),
+            }
+        }
+    };
+    let before = flags(None);
+    flags(Some(before | libc::O_NONBLOCK));
+    let mut stderr = std::io::stderr();
+    for size in [4096, 1] {
+        while stderr.write(&vec![b'x'; size]).is_ok() {}
+    }
+    flags(Some(before));
+    let watchdog = Watchdog::start(options()).unwrap();
+    let deadline = now_ns() + 200 * MS;
+    watchdog.arm(deadline);
+    watchdog.render(REPORT).unwrap();
+    say(deadline);
+    spin_for_ever();
+}
+
+fn a_full_pipe_does_not_delay_the_end() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let ours = writer.try_clone().unwrap();
+    let child = Process::command("full_pipe").stderr(Stdio::from(OwnedFd::from(writer))).spawn();
+    let mut process = Process { child: child.unwrap() };
+    let deadline = process.number();
+    let end = process.end();
+    assert_gone_in_time(&end, deadline);
+    assert!(end.gone - deadline >= 40 * MS, "the printer got its time");
+    // SAFETY: a descriptor of this test's.
+    let flags = unsafe { libc::fcntl(ours.as_raw_fd(), libc::F_GETFL) };
+    assert_eq!(flags & libc::O_NONBLOCK, 0, "a shared descriptor was made non-blocking");
+    drop(ours);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert!(text.bytes().all(|byte| byte == b'x'));
+}
+
+/// A report longer than the pipe holds goes to a descriptor that the process has made non-blocking.
+fn nonblocking() {
+    // SAFETY: standard error's flags, in a process with one thread.
+    unsafe { libc::fcntl(2, libc::F_SETFL, libc::O_NONBLOCK | libc::fcntl(2, libc::F_GETFL)) };
+    let watchdog = Watchdog::start(options()).unwrap();
+    watchdog.render(&vec![b'r'; REPORT_MAX]).unwrap();
+    let deadline = now_ns() + 50 * MS;
+    watchdog.arm(deadline);
+    say(deadline);
+    spin_for_ever();
+}
+
+fn a_slow_reader_gets_the_whole_report() {
+    let mut process = Process::start("nonblocking");
+    let deadline = process.number();
+    let mut stderr = process.child.stderr.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let mut piece = [0; 4096];
+        while let Ok(read @ 1..) = stderr.read(&mut piece) {
+            text.extend_from_slice(&piece[..read]);
+            std::thread::sleep(Duration::from_micros(200)); // the slowness that is tested
+        }
+        text
+    });
+    let end = process.end();
+    assert_gone_in_time(&end, deadline);
+    let text = reader.join().unwrap();
+    let (line, report) = text.split_at(text.iter().position(|byte| *byte == b'\n').unwrap());
+    assert!(line.starts_with(b"lameduck: hard deadline reached"));
+    assert_eq!(report.len(), REPORT_MAX + 2);
+    assert!(report[1..=REPORT_MAX].iter().all(|byte| *byte == b'r'));
+}
+
+// Armed by a signal.
+
+static HANDLED: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn count(_: c_int) {
+    HANDLED.fetch_add(1, SeqCst);
+}
+
+fn server(budget_ns: u64) -> (Interposer, Watchdog) {
+    // SAFETY: the handler is async-signal-safe.
+    unsafe { libc::signal(libc::SIGTERM, count as *const () as usize) };
+    let interposer = Interposer::chain(libc::SIGTERM).unwrap();
+    let ledger = Arc::new(Ledger::new(Spacing::Line));
+    for connection in 0..5 {
+        let handle = ledger.open(0).unwrap().handle;
+        for _ in 0..connection {
+            let _ = ledger.begin(handle).unwrap();
+        }
+    }
+    let signals = vec![libc::SIGTERM];
+    let ledger = Some(ledger);
+    let watchdog = Watchdog::start(Options { signals, budget_ns, ledger, ..options() }).unwrap();
+    (interposer, watchdog)
+}
+
+fn unhandled() {
+    let (_interposer, watchdog) = server(300 * MS);
+    watchdog.render(REPORT).unwrap(); // while serving: says nothing about the shutdown
+    say(0);
+    spin_for_ever();
+}
+
+fn an_unhandled_signal_sets_the_deadline() {
+    let mut process = Process::start("unhandled");
+    process.number();
+    let sent = now_ns();
+    process.signal(libc::SIGTERM);
+    process.signal(libc::SIGTERM);
+    let end = process.end();
+    assert_gone_in_time(&end, sent + 300 * MS);
+    assert_printed(
+        &end,
+        &[
+            "lameduck: hard deadline reached: event loop blocked: the signal came 30",
+            "5 connections, 10 requests in flight (ledger)\n",
+            r#"{"schema":"lameduck-report/1","phase":"serving","event_loop_blocked":true"#,
+            r#""connections":5,"in_flight":10}"#,
+        ],
+    );
+}
+
+/// Handles the signal, drains for a while, then blocks.
+fn blocked() {
+    let (interposer, watchdog) = server(500 * MS);
+    say(0);
+    while HANDLED.load(SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    let arrival = interposer.first_arrival().unwrap();
+    watchdog.arm(arrival + 450 * MS); // the driver's own deadline counts
+    while now_ns() < arrival + 100 * MS {
+        watchdog.render(REPORT).unwrap();
+    }
+    say(arrival + 450 * MS);
+    spin_for_ever();
+}
+
+fn a_loop_blocked_while_draining_is_named() {
+    let mut process = Process::start("blocked");
+    process.number();
+    process.signal(libc::SIGTERM);
+    let deadline = process.number();
+    let end = process.end();
+    assert_gone_in_time(&end, deadline);
+    assert_printed(&end, &["reached: event loop blocked for 35", "5 connections, 10 requests"]);
+    assert!(end.stderr.contains(r#""phase":"draining"#));
+}
+
+fn beating() {
+    let (_interposer, watchdog) = server(200 * MS);
+    say(0);
+    while HANDLED.load(SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    watchdog.render(REPORT).unwrap();
+    loop {
+        watchdog.heartbeat();
+    }
+}
+
+fn a_living_loop_is_not_called_blocked() {
+    let mut process = Process::start("beating");
+    process.number();
+    let sent = now_ns();
+    process.signal(libc::SIGTERM);
+    let end = process.end();
+    assert_gone_in_time(&end, sent + 200 * MS);
+    assert_printed(&end, &["hard deadline reached: the process ends now; 5 connections"]);
+    assert!(!end.stderr.contains("blocked"));
+}
+
+fn extended() {
+    let (_interposer, watchdog) = server(5_000 * MS);
+    assert!(!watchdog.extend(now_ns() + MS), "not armed yet");
+    // SAFETY: no preconditions.
+    unsafe { libc::raise(libc::SIGTERM) };
+    let deadline = now_ns() + 150 * MS;
+    while !watchdog.extend(deadline) {
+        std::thread::yield_now(); // until the signal has armed it
+    }
+    assert!(watchdog.extend(deadline + 150 * MS));
+    say(deadline + 150 * MS);
+    spin_for_ever();
+}
+
+fn an_extended_deadline_counts() {
+    let mut process = Process::start("extended");
+    let deadline = process.number();
+    assert_gone_in_time(&process.end(), deadline);
+}
+
+fn past() {
+    let watchdog = Watchdog::start(options()).unwrap();
+    let now = now_ns();
+    say(now);
+    watchdog.arm(now - 1_000 * MS);
+    spin_for_ever();
+}
+
+fn a_deadline_in_the_past_ends_at_once() {
+    let mut process = Process::start("past");
+    let now = process.number();
+    assert_gone_in_time(&process.end(), now);
+}
+
+// Clean shutdowns.
+
+fn clean() {
+    let (_interposer, watchdog) = server(500 * MS);
+    // SAFETY: no preconditions.
+    unsafe { libc::raise(libc::SIGTERM) };
+    watchdog.render(REPORT).unwrap();
+    drop(watchdog);
+    std::process::exit(7);
+}
+
+fn a_clean_shutdown_is_never_touched() {
+    for _ in 0..250 {
+        // Two at a time, one per core.
+        for end in [Process::start("clean"), Process::start("clean")].map(Process::end) {
+            assert_eq!((end.status.code(), &*end.stderr), (Some(7), ""), "{end:?}");
+        }
+    }
+}
+
+/// Disarms as close to the deadline as it can.
+fn race() {
+    let watchdog = Watchdog::start(options()).unwrap();
+    let deadline = now_ns() + 2 * MS;
+    watchdog.arm(deadline);
+    while now_ns() < deadline {}
+    if watchdog.disarm() {
+        println!("disarmed");
+        std::process::exit(7);
+    }
+    spin_for_ever();
+}
+
+fn disarming_and_the_deadline_never_both_win() {
+    let mut disarmed = 0;
+    for _ in 0..100 {
+        let end = Process::start("race").end();
+        match end.status.code() {
+            Some(7) => assert_eq!((&*end.stdout, &*end.stderr), ("disarmed\n", ""), "{end:?}"),
+            Some(3) => assert_eq!(end.stdout, "", "{end:?}"),
+            _ => panic!("{end:?}"),
+        }
+        disarmed += u32::from(end.status.code() == Some(7));
+    }
+    println!("  disarmed in time {disarmed} times of 100");
+}
+
+fn called_off() {
+    let (interposer, watchdog) = server(10 * MS);
+    assert!(watchdog.disarm());
+    // SAFETY: no preconditions.
+    unsafe { libc::raise(libc::SIGTERM) };
+    let arrival = interposer.first_arrival().unwrap();
+    while now_ns() < arrival + 100 * MS {
+        std::thread::sleep(Duration::from_millis(1)); // the time in which nothing may happen
+    }
+    assert_eq!(watchdog.deadline(), None);
+    std::process::exit(7);
+}
+
+fn a_signal_does_not_rearm_what_was_called_off() {
+    let end = Process::start("called_off").end();
+    assert_eq!((end.status.code(), &*end.stderr), (Some(7), ""), "{end:?}");
+}
+
+// Forks.
+
+fn fork() -> libc::pid_t {
+    // SAFETY: the child uses atomics, system calls, and an allocator that no other thread is in: the only others
+    // are the watchdog's, which wait.
+    unsafe { libc::fork() }
+}
+
+fn forked() {
+    let (interposer, watchdog) = server(100 * MS);
+    let deadline = now_ns() + 150 * MS;
+    watchdog.arm(deadline);
+    if fork() != 0 {
+        spin_for_ever();
+    }
+    // SAFETY: no preconditions.
+    unsafe { libc::raise(libc::SIGTERM) };
+    assert_eq!(HANDLED.load(SeqCst), 1, "in the child the handler chains");
+    assert_eq!((interposer.arrivals(), interposer.first_arrival()), (0, None));
+    assert!(!watchdog.arm(1) && !watchdog.disarm() && !watchdog.extend(1));
+    watchdog.render(REPORT).unwrap();
+    watchdog.heartbeat();
+    drop(watchdog);
+    drop(interposer);
+    while now_ns() < deadline + 100 * MS {
+        std::thread::sleep(Duration::from_millis(1)); // the time in which nothing may happen
+    }
+    println!("the child is well");
+    std::process::exit(0);
+}
+
+fn a_forked_child_is_left_alone() {
+    let end = Process::start("forked").end();
+    assert_eq!(end.status.code(), Some(3), "{end:?}");
+    assert_eq!(end.stdout, "the child is well\n");
+}
+
+fn forked_own() {
+    let (_interposer, parents) = server(10 * MS);
+    let child = fork();
+    if child == 0 {
+        let _again = Interposer::chain(libc::SIGTERM).unwrap();
+        let signals = vec![libc::SIGTERM];
+        let own = Options { signals, budget_ns: 50 * MS, exit_code: 4, ..options() };
+        let _own = Watchdog::start(own).unwrap();
+        // SAFETY: no preconditions.
+        unsafe { libc::raise(libc::SIGTERM) };
+        spin_for_ever();
+    }
+    let mut status = 0;
+    // SAFETY: the child was forked above; the pointer is to a writable int.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    assert_eq!(libc::WEXITSTATUS(status), 4);
+    assert_eq!(parents.deadline(), None, "the child's signal is not the parent's");
+    std::process::exit(7);
+}
+
+fn a_forked_child_can_have_its_own() {
+    let end = Process::start("forked_own").end();
+    assert_eq!(end.status.code(), Some(7), "{end:?}");
+    assert_printed(&end, &["the signal came 5"]);
+}
+
+// In this process.
+
+fn dropping_takes_no_time() {
+    let mut longest = 0;
+    for round in 0..100 {
+        let watchdog = Watchdog::start(options()).unwrap();
+        if round % 2 == 0 {
+            watchdog.arm(now_ns() + 60_000 * MS);
+        }
+        let before = now_ns();
+        drop(watchdog);
+        longest = longest.max(now_ns() - before);
+    }
+    assert!(longest < 50 * MS, "{} ms", longest / MS);
+    println!("  at most {:.2} ms", longest as f64 / MS as f64);
+}
+
+fn wrong_calls_are_refused() {
+    let closed = Options { descriptor: Some(12_345), ..options() };
+    let error = Watchdog::start(closed).unwrap_err();
+    assert!(matches!(error, WatchdogError::Descriptor(_)), "{error}");
+
+    let watchdog = Watchdog::start(Options { descriptor: None, ..options() }).unwrap();
+    let long = vec![0; REPORT_MAX + 1];
+    assert_eq!(watchdog.render(&long), Err(ReportTooLong { bytes: REPORT_MAX + 1 }));
+
+    // Sixteen at a time; then an error, and each that is dropped makes room.
+    let mut others: Vec<_> = (0..15).map(|_| Watchdog::start(options()).unwrap()).collect();
+    let error = Watchdog::start(options()).unwrap_err();
+    assert!(matches!(error, WatchdogError::Resources(_)), "{error}");
+    others.pop();
+    Watchdog::start(options()).unwrap();
+}
