@@ -56,7 +56,9 @@ pub enum Effect {
         /// The listener.
         listener: ListenerId,
     },
-    /// Its time is over: answer what can still be answered with 503, then cut.
+    /// Its time is over: answer what can still be answered with 503, then cut. Closing
+    /// waits a second at most for the connection to be reported closed, so that the
+    /// answer leaves.
     ForceConnection {
         /// The connection.
         connection: ConnectionId,

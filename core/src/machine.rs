@@ -68,6 +68,8 @@ pub struct Machine {
     connections: BTreeMap<ConnectionId, Connection>,
     /// How many of them were cut and not yet reported closed.
     severed: usize,
+    /// Until then Closing waits for those cut at the drain deadline to be gone.
+    linger_until: Option<Time>,
     queue: Queue,
     /// Requests without a verdict, oldest first.
     in_flight: BTreeSet<(Time, ConnectionId, RequestId)>,
@@ -102,6 +104,7 @@ impl Machine {
             listeners: Listeners::default(),
             connections: BTreeMap::new(),
             severed: 0,
+            linger_until: None,
             queue: Queue::default(),
             in_flight: BTreeSet::new(),
             hooks: Hooks::default(),
@@ -253,7 +256,10 @@ impl Machine {
     fn can_progress(&self) -> bool {
         match self.phase {
             Phase::Draining => self.hooks.can_start(Stage::Drain) || self.is_drained(),
-            Phase::Closing => self.hooks.can_start(self.stage) || self.hooks.ended(self.stage),
+            Phase::Closing => {
+                let ended = self.hooks.ended(self.stage) && self.linger().is_none();
+                self.hooks.can_start(self.stage) || ended
+            }
             Phase::Serving | Phase::Done => false,
         }
     }

@@ -30,6 +30,12 @@ impl Machine {
         }
     }
 
+    /// Until when the close stage waits for connections that were cut at the drain deadline:
+    /// their 503 must leave, and a reset must not eat it.
+    pub(super) fn linger(&self) -> Option<Time> {
+        self.linger_until.filter(|_| self.stage == Stage::Close && !self.connections.is_empty())
+    }
+
     fn enter_flush(&mut self, at: Time) {
         self.mark(at, "close hooks ended");
         self.deadlines.set(Wake::CloseStageEnd, None);

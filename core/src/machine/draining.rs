@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::Machine;
 use super::reporting::FORCED;
-use super::requests::sever;
+use super::requests::{LINGER, sever};
 use crate::blocker::Blocker;
 use crate::connection::{Connection, Fate, Request};
 use crate::deadline::{Plan, Wake};
@@ -211,6 +211,7 @@ impl Machine {
             self.tally.connections_forced += u64::from(lost);
             self.severed += 1;
         }
+        self.linger_until = Some(self.clock.plus(LINGER));
         self.cancel_jobs();
         for (job, running) in core::mem::take(&mut self.jobs.running) {
             let age_ms = crate::report::Millis(at.since(running.since));

@@ -12,13 +12,14 @@ use crate::event::{Outcome, RequestKind};
 use crate::id::{ConnectionId, RequestId};
 use crate::jitter;
 use crate::ledger::IN_FLIGHT_MAX;
+use crate::phase::Phase;
 use crate::policy::NewRequests;
 use crate::refusal::Refused;
 use crate::tally::{Tally, Verdict};
 use crate::time::Time;
 
 /// How long a closed connection may take to go: half-close, bounded reading, close.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// How long a long-lived peer may take to answer its protocol's end.
 const CLOSE_HANDSHAKE: Duration = Duration::from_secs(2);
 /// How long a request head may take to complete once the connection should close.
@@ -338,16 +339,21 @@ impl Machine {
         }
     }
 
-    /// The next moment at which a connection is due; only Draining has any.
+    /// The next moment at which a connection is due.
     pub(super) fn next_connection(&self) -> Option<Time> {
-        if self.phase != crate::phase::Phase::Draining {
-            return None;
+        match self.phase {
+            Phase::Draining => self.queue.next(),
+            Phase::Closing => self.linger(),
+            Phase::Serving | Phase::Done => None,
         }
-        self.queue.next()
     }
 
     /// Does what is due on the connection at the head of the queue.
     pub(super) fn connection_due(&mut self, at: Time) {
+        if self.phase == Phase::Closing {
+            self.linger_until = None;
+            return;
+        }
         let Some((queued, id)) = self.queue.take() else {
             return;
         };
