@@ -1,5 +1,7 @@
 //! What several tests of the machine share.
+#![allow(dead_code)] // each test uses its part
 
+pub mod driver;
 pub mod fields;
 pub mod scenario;
 pub mod words;
