@@ -121,6 +121,7 @@ mod tests {
     use std::io::ErrorKind;
     use std::time::{Duration, Instant};
     use tokio::net::TcpListener;
+    use tokio::time::{sleep, timeout};
 
     async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -150,7 +151,8 @@ mod tests {
         client.write_all(&sent).await.unwrap();
         client.shutdown().await.unwrap();
         let mut back = Vec::new();
-        client.read_to_end(&mut back).await.unwrap();
+        let read = client.read_to_end(&mut back);
+        timeout(Duration::from_secs(10), read).await.expect("the end passes").unwrap();
         echo.await.unwrap();
         assert!(back == sent);
     }
@@ -188,8 +190,23 @@ mod tests {
     async fn what_was_sent_before_a_reset_arrives_before_it() {
         let (mut client, mut server) = spliced(Duration::from_millis(2)).await;
         server.write_all(b"last words").await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
         close_with_reset(server);
+        let mut heard = [0; 10];
+        client.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"last words");
+        assert!(client.read(&mut heard).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_does_not_overtake_the_last_words() {
+        let (mut client, mut server) = spliced(Duration::from_millis(100)).await;
+        client.write_all(b"too late").await.unwrap();
+        sleep(Duration::from_millis(40)).await;
+        server.write_all(b"last words").await.unwrap();
+        sleep(Duration::from_millis(20)).await;
+        close_with_reset(server);
+        // "too late" now meets a closed socket while "last words" are still on their way.
         let mut heard = [0; 10];
         client.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"last words");
@@ -200,7 +217,9 @@ mod tests {
     async fn a_plain_close_is_no_reset() {
         let (mut client, server) = spliced(Duration::from_millis(1)).await;
         drop(server);
-        assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);
+        let mut nothing = [0; 8];
+        let read = timeout(Duration::from_secs(10), client.read(&mut nothing));
+        assert_eq!(read.await.expect("the end passes").unwrap(), 0);
     }
 
     #[tokio::test]
