@@ -17,20 +17,18 @@ const GENERATIONS = 2 ** 20;
 const PROTOCOLS = ['http1', 'http2', 'websocket', 'tunnel', 'other'] as const;
 export type Protocol = (typeof PROTOCOLS)[number];
 
-/** One request and its response, as long as it is in flight. */
+/** One request and its response, in flight after the hand-over, or on an upgraded connection. */
 export class Exchange {
-  /** Its id on the connection, from the hand-over on. */
+  /** Its id on the connection. */
   id = 0;
   outcome: 'ended' | 'refused' | undefined;
-  /** The abort signal that was asked for. */
-  controller: AbortController | undefined;
-  readonly since = performance.now();
 
   constructor(
     readonly connection: Connection,
     readonly request: IncomingMessage,
     /** Absent on an upgraded connection. */
     readonly response: ServerResponse | undefined,
+    readonly since = performance.now(),
   ) {}
 
   /** Method and path, as an operator would write them. */
@@ -45,6 +43,11 @@ export class Exchange {
 /** One connection and its row of the ledger. */
 export class Connection {
   protocol: Protocol;
+  /** While serving: the response in flight, since when, and those pipelined behind it. */
+  current: ServerResponse | undefined;
+  since = 0;
+  #behind: { response: ServerResponse; since: number }[] | undefined;
+  /** After the hand-over: everything in flight, in the order it was parsed. */
   readonly exchanges: Exchange[] = [];
   /** The next request's id, from the hand-over on. */
   nextId = 0;
@@ -76,6 +79,44 @@ export class Connection {
   get peer(): string {
     const { remoteAddress, remotePort } = this.socket;
     return remoteAddress === undefined ? 'unix socket' : `${remoteAddress}:${remotePort}`;
+  }
+
+  /** While serving, a response is in flight. */
+  enter(response: ServerResponse): void {
+    if (this.current === undefined) {
+      this.current = response;
+      this.since = performance.now();
+    } else {
+      (this.#behind ??= []).push({ response, since: performance.now() });
+    }
+  }
+
+  /** While serving, a response is in flight no more; whether it was. */
+  leave(response: ServerResponse): boolean {
+    if (this.current === response) {
+      const next = this.#behind?.shift();
+      this.current = next?.response;
+      if (next) this.since = next.since;
+      return true;
+    }
+    const index = this.#behind?.findIndex((one) => one.response === response) ?? -1;
+    if (index >= 0) this.#behind!.splice(index, 1);
+    return index >= 0;
+  }
+
+  /** What is in flight, without touching how it is kept. */
+  inFlight(): Exchange[] {
+    if (this.current === undefined) return this.exchanges;
+    const responses = [{ response: this.current, since: this.since }, ...(this.#behind ?? [])];
+    return responses.map(({ response, since }) => new Exchange(this, response.req, response, since));
+  }
+
+  /** From now on each request is kept as an exchange. */
+  handOver(): void {
+    if (this.current === undefined) return;
+    this.exchanges.push(...this.inFlight());
+    this.current = undefined;
+    this.#behind = undefined;
   }
 
   /** Counts a request; whether that is an event for the machine. */

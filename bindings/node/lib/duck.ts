@@ -47,6 +47,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   readonly #signals: Signals;
   readonly #hooks = new Map<number, { name: string; stage: Stage; fn: Hook }>();
   readonly #jobs = new Map<number, { name: string; since: number; controller: AbortController }>();
+  /** The abort signals that were asked for. */
+  readonly #controllers = new WeakMap<IncomingMessage, AbortController>();
   readonly #drain = new AbortController();
   #nextId = 1;
   #phase: Phase = 'serving';
@@ -167,11 +169,11 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
 
   /** Fires shortly before this request's time is over: roll back. */
   requestSignal(request: IncomingMessage): AbortSignal {
-    const exchange = this.#traffic.exchange(request);
-    if (!exchange) return AbortSignal.abort(new Error('this request is not in flight'));
-    exchange.controller ??= new AbortController();
-    if (this.#aborted) exchange.controller.abort(deadlineNear());
-    return exchange.controller.signal;
+    if (!this.#traffic.has(request)) return AbortSignal.abort(new Error('this request is not in flight'));
+    const controller = this.#controllers.get(request) ?? new AbortController();
+    this.#controllers.set(request, controller);
+    if (this.#aborted) controller.abort(deadlineNear());
+    return controller.signal;
   }
 
   /** Stops as a signal would; the report, when all is done. Calling again changes nothing. */
@@ -199,7 +201,9 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     const oldest: Blocker[] = [];
     let requests = 0;
     let idle = 0;
-    for (const { exchanges, protocol, peer } of this.#connections.all()) {
+    for (const connection of this.#connections.all()) {
+      const { protocol, peer } = connection;
+      const exchanges = connection.inFlight();
       if (exchanges.length === 0) idle += 1;
       requests += exchanges.length;
       for (const { label, response, since } of exchanges) {
@@ -217,9 +221,9 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   metrics(): string {
     let connections = 0;
     let inFlight = 0;
-    for (const { exchanges } of this.#connections.all()) {
+    for (const connection of this.#connections.all()) {
       connections += 1;
-      inFlight += exchanges.length;
+      inFlight += connection.inFlight().length;
     }
     const counts = { phase: this.#phase, ready: this.ready, connections, inFlight, jobs: this.#jobs.size };
     return prometheus(counts, JSON.parse(this.#driver.report()) as Report);
@@ -293,8 +297,11 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
 
   #escalate(): void {
     this.#log.warn('SIGINT again: not waiting any longer');
-    this.#driver.escalate();
-    this.#pump();
+    // The first step only ends the window; whoever insists does not mean that.
+    do {
+      this.#driver.escalate();
+      this.#pump();
+    } while (this.#phase === 'draining' && !this.#pumping);
   }
 
   /** Lets the machine decide, does what it says, and comes back when it wants. */
@@ -421,7 +428,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     this.#aborted = true;
     this.#log.warn('the drain deadline is near; abort signals fired');
     for (const { exchanges } of this.#connections.all()) {
-      for (const { controller } of exchanges) controller?.abort(deadlineNear());
+      for (const { request } of exchanges) this.#controllers.get(request)?.abort(deadlineNear());
     }
   }
 

@@ -9,8 +9,8 @@ export interface Wishes {
   readonly stopping: boolean;
 }
 
-type Heard = NodeJS.Signals | 'uncaughtException' | 'unhandledRejection';
-type Handler = (argument: unknown) => void;
+type Heard = NodeJS.Signals | 'uncaughtException';
+type Handler = (error: unknown, origin: unknown) => void;
 
 /** Listens to the signals and to errors that nobody caught. */
 export class Signals {
@@ -31,18 +31,19 @@ export class Signals {
     return signals.map((signal) => constants.signals[signal]);
   }
 
-  /** An error that nobody caught ends the process, but not before its requests. */
+  /**
+   * An error that nobody caught ends the process, but not before its requests. Node makes
+   * an unhandled rejection one of these, unless it was told otherwise.
+   */
   listenForErrors(): void {
-    for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
-      const cause = event === 'uncaughtException' ? 'uncaught_exception' : 'unhandled_rejection';
-      this.#on(event, (error: unknown) => {
-        // Somebody else's listener means that the program decides what such an error is.
-        if (process.listenerCount(event) > 1) return;
-        const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-        this.#log.warn(`${cause}: ${text}`);
-        this.#wishes.stop(cause, text.split('\n', 1)[0]!);
-      });
-    }
+    this.#on('uncaughtException', (error: unknown, origin: unknown) => {
+      // Somebody else's listener means that the program decides what such an error is.
+      if (process.listenerCount('uncaughtException') > 1) return;
+      const cause = origin === 'unhandledRejection' ? 'unhandled_rejection' : 'uncaught_exception';
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#log.warn(`${cause}: ${text}`);
+      this.#wishes.stop(cause, text.split('\n', 1)[0]!);
+    });
   }
 
   remove(): void {

@@ -7,9 +7,8 @@ import type { Health } from './health.js';
 import { type Driver, native } from './native.js';
 
 const connectionOf = Symbol('lameduck.connection');
-const exchangeOf = Symbol('lameduck.exchange');
 type Tracked = Socket & { [connectionOf]?: Connection; _parent?: Tracked };
-type Response = ServerResponse & { [exchangeOf]?: Exchange; _header?: string };
+type Response = ServerResponse & { _header?: string };
 
 /** What traffic needs of its owner. */
 export interface Owner {
@@ -43,50 +42,52 @@ export class Traffic {
     const traffic = this;
     const emit = server.emit as (...args: unknown[]) => boolean;
     const health = this.#owner.health.enabled ? this.#owner.health : undefined;
-    server.emit = function (this: Server, ...args: unknown[]): boolean {
-      switch (args[0]) {
-        case 'request':
-        case 'checkContinue':
-        case 'checkExpectation': {
-          const request = args[1] as IncomingMessage;
-          const response = args[2] as ServerResponse;
-          if (!traffic.#begin(request, response, this)) return true;
-          if (health?.answer(request, response)) return true;
-          break;
-        }
-        case 'connection':
-          traffic.#connected(args[1] as Tracked, this);
-          break;
-        case 'secureConnection':
-          traffic.#secured(args[1] as Tracked, this);
-          break;
-        case 'connect':
-          if (!traffic.#upgraded(args[1] as IncomingMessage, args[2] as Socket, 'tunnel', this)) return true;
-          break;
-        case 'upgrade': {
-          const request = args[1] as IncomingMessage;
-          const websocket = request.headers.upgrade?.toLowerCase() === 'websocket';
-          const protocol = websocket ? 'websocket' : 'other';
-          if (!traffic.#upgraded(request, args[2] as Socket, protocol, this)) return true;
-          break;
-        }
-        case 'listening':
-          if (!traffic.#owner.listening(this)) return true;
-          break;
-        case 'close':
-          traffic.#owner.unlistening(this);
-          break;
-        default:
+    // No rest parameters: this runs for every request, and an array each is what it would cost.
+    server.emit = function (this: Server, event: string, a: unknown, b: unknown): boolean {
+      if (event === 'request') {
+        if (!traffic.#begin(a as IncomingMessage, b as Response, this)) return true;
+        if (health?.answer(a as IncomingMessage, b as Response)) return true;
+        return emit.call(this, event, a, b);
       }
-      return emit.apply(this, args);
+      // eslint-disable-next-line prefer-rest-params
+      return traffic.#other(this, event, a, b) ? emit.apply(this, arguments as never) : true;
     } as Server['emit'];
     if (server.listening) this.#owner.listening(server);
   }
 
-  /** The exchange a request belongs to, while it is in flight. */
-  exchange(request: IncomingMessage): Exchange | undefined {
+  /** Any event but a request; whether the server's listeners are to have it. */
+  #other(server: Server, event: string, a: unknown, b: unknown): boolean {
+    switch (event) {
+      case 'checkContinue':
+      case 'checkExpectation':
+        return this.#begin(a as IncomingMessage, b as Response, server);
+      case 'connection':
+        this.#connected(a as Tracked, server);
+        return true;
+      case 'secureConnection':
+        this.#secured(a as Tracked, server);
+        return true;
+      case 'connect':
+        return this.#upgraded(a as IncomingMessage, b as Tracked, 'tunnel', server);
+      case 'upgrade': {
+        const request = a as IncomingMessage;
+        const websocket = request.headers.upgrade?.toLowerCase() === 'websocket';
+        return this.#upgraded(request, b as Tracked, websocket ? 'websocket' : 'other', server);
+      }
+      case 'listening':
+        return this.#owner.listening(server);
+      case 'close':
+        this.#owner.unlistening(server);
+        return true;
+      default:
+        return true;
+    }
+  }
+
+  /** Whether this request is in flight. */
+  has(request: IncomingMessage): boolean {
     const connection = (request.socket as Tracked)[connectionOf];
-    return connection?.exchanges.find((exchange) => exchange.request === request);
+    return connection?.inFlight().some((exchange) => exchange.request === request) ?? false;
   }
 
   /** After the hand-over: tells the machine what the ledger could not say. */
@@ -102,6 +103,7 @@ export class Traffic {
     const between = this.#betweenRequests();
     for (const connection of connections.all()) {
       const { exchanges, handle, socket } = connection;
+      connection.handOver();
       connection.mark = this.#markOf(connection, between);
       if (exchanges.length === 0) continue;
       connection.nextId = exchanges.length;
@@ -197,13 +199,16 @@ export class Traffic {
 
   /** A request was parsed; whether the application is to have it. */
   #begin(request: IncomingMessage, response: Response, server: Server): boolean {
-    const connection = this.#of(request.socket, server);
-    const exchange = new Exchange(connection, request, response);
-    response[exchangeOf] = exchange;
-    connection.exchanges.push(exchange);
+    const connection = (request.socket as Tracked)[connectionOf] ?? this.#of(request.socket, server);
     connection.used = true;
     response.on('close', this.#responseClosed);
-    return connection.begin() ? this.#admit(exchange) : true;
+    if (!connection.begin()) {
+      connection.enter(response);
+      return true;
+    }
+    const exchange = new Exchange(connection, request, response);
+    connection.exchanges.push(exchange);
+    return this.#admit(exchange);
   }
 
   /** A request that came after the hand-over; whether the application is to have it. */
@@ -287,7 +292,9 @@ export class Traffic {
 
   readonly #responseClosed = ((traffic: Traffic) =>
     function (this: Response): void {
-      traffic.#end(this[exchangeOf]!);
+      const connection = (this.req.socket as Tracked)[connectionOf]!;
+      if (connection.current !== undefined && connection.leave(this)) connection.end();
+      else traffic.#end(connection, this);
     })(this);
 
   readonly #socketClosed = ((traffic: Traffic) =>
@@ -298,14 +305,14 @@ export class Traffic {
     })(this);
 
   /** The response has closed: every byte has left the process, or the client is gone. */
-  #end(exchange: Exchange): void {
-    const { connection, response } = exchange;
-    const index = connection.exchanges.indexOf(exchange);
-    if (index < 0) return;
+  #end(connection: Connection, response: ServerResponse): void {
+    const index = connection.exchanges.findIndex((one) => one.response === response);
+    const exchange = connection.exchanges[index];
+    if (!exchange) return;
     connection.exchanges.splice(index, 1);
-    if (!connection.end()) return;
+    connection.end();
     connection.mark = connection.socket.bytesRead;
-    const completed = response?.writableFinished === true;
+    const completed = response.writableFinished;
     const outcome = completed ? (exchange.outcome ?? 'completed') : 'client_gone';
     this.#owner.driver.requestFinished(connection.handle, exchange.id, outcome, true);
     this.#owner.pump();
@@ -314,7 +321,7 @@ export class Traffic {
   #closed(connection: Connection): void {
     if (connection.closed) return;
     // Before Node 24 responses queued behind another one close without saying so.
-    for (const exchange of [...connection.exchanges]) if (exchange.response) this.#end(exchange);
+    for (const { response } of [...connection.exchanges]) if (response) this.#end(connection, response);
     connection.closed = true;
     if (this.#owner.connections.close(connection)) {
       this.#owner.driver.connectionClosed(connection.handle);
