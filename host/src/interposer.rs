@@ -4,7 +4,8 @@
 //! before, as if it had been called directly. So it is installed after the server's own
 //! (in Node: after the first `process.on('SIGTERM')`, which makes libuv install its handler).
 //!
-//! - The handler is async-signal-safe: atomics, `clock_gettime`, `getpid`, `write`; it keeps `errno`.
+//! - The handler is async-signal-safe: atomics, `clock_gettime`, `getpid`, a futex (elsewhere than on Linux a `write`); it
+//!   keeps `errno`.
 //! - The flags and the mask of the previous action are kept, with `SA_SIGINFO` and `SA_ONSTACK` added.
 //! - If the previous action was the default one, the handler restores it and raises the signal again: the
 //!   process ends, stops or goes on exactly as without us. If the signal was ignored, it stays ignored.

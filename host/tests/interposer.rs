@@ -232,13 +232,12 @@ fn flags_and_mask_are_kept() {
 }
 
 fn errno_is_kept() {
-    // The previous action ignores, so only our own handler could change it; a full waker makes `write` fail.
     install(SIGTERM, libc::SIG_IGN, 0);
     let _interposer = Interposer::chain(SIGTERM).unwrap();
     let options = lameduck_host::watchdog::Options { descriptor: None, ..Default::default() };
     let _watchdog = lameduck_host::watchdog::Watchdog::start(options).unwrap();
     for _ in 0..1000 {
-        // SAFETY: an impossible descriptor; sets errno to EBADF.
+        // SAFETY: an impossible descriptor, which sets errno to EBADF.
         unsafe { libc::close(-1) };
         raise(SIGTERM);
         assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EBADF));
