@@ -23,7 +23,7 @@ for (const [name, cause, fail] of [
     const end = await server.end();
     assertReport(end, 1);
     assert.ok(end.after < WIDE.window - 300, `gone after ${end.after} ms: it went through the window`);
-    assertCause(end.report, cause);
+    assertCause(end.report, cause, 'Error: boom');
     assert.match(end.stderr, /boom/, 'the error itself must not be swallowed');
     assertVerdict(end.report, 'completed', 1);
   });
@@ -41,7 +41,7 @@ test('a fatal error during the drain: in flight answered, exit 1, the first caus
   const end = await server.end();
   assertReport(end, 1);
   assertGoneByT(end, WIDE);
-  assertCause(end.report, 'terminate');
+  assertCause(end.report, 'terminate', 'SIGTERM');
   assert.match(end.stderr, /boom/);
 });
 

@@ -32,7 +32,7 @@ export function hook(report, name) {
   return found;
 }
 
-/** Asserts the cause: terminate, interrupt, programmatic, uncaught_exception, unhandled_rejection, …; a text of the caller's own in `detail`. */
+/** Asserts the cause (terminate, interrupt, programmatic, uncaught_exception, unhandled_rejection …), and its detail: the signal, the caller's own text, the error. */
 export function assertCause(report, expected, detail) {
   assert.equal(report.cause, expected);
   assert.equal(report.cause_detail, detail);
