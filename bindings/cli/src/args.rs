@@ -18,14 +18,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Restart a server under load and say how many requests failed
+    ///
+    /// Two copies of CMD run behind a built-in TCP balancer and under load. Each copy in turn gets
+    /// SIGTERM, must exit, and is started again, while every request that fails is counted.
+    ///
+    /// The exit status is 0 only if no request failed and no copy had to be killed; 1 if any did;
+    /// 2 for a wrong option or a command that cannot be drilled; 130 after Ctrl-C.
     Drill(Box<Drill>),
 }
 
-/// Runs two copies of CMD behind a built-in TCP balancer, puts them under load, sends SIGTERM to
-/// each copy in turn, waits until it is gone, starts it again, and counts the requests that failed.
-///
-/// The exit status is 0 only if none failed and no copy had to be killed; 1 if any did; 2 for a
-/// wrong option or a command that cannot be drilled; 130 after Ctrl-C.
+/// The options of `lameduck drill`.
 #[derive(Args, Debug)]
 #[command(
     args_override_self = true,

@@ -147,6 +147,7 @@ impl Conductor<'_> {
         let stop = CancellationToken::new();
         let mut clients = load::start(&load, front, &self.journal, &stop);
         self.progress.stage("warming up".into());
+        self.progress.line("both copies are ready; the load begins");
         undisturbed(&mut copies, sleep(self.options.warm_up)).await?;
         for number in 1..=self.options.restarts {
             let index = (number as usize - 1) % copies.len();

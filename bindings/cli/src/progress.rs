@@ -38,9 +38,16 @@ impl Progress {
 
     /// One restart is done.
     pub fn restarted(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.inc(1),
-            None => eprintln!("{line}"),
+        if let Some(bar) = &self.bar {
+            bar.inc(1);
+        }
+        self.line(line);
+    }
+
+    /// A line for the logs, where there is no bar.
+    pub fn line(&self, line: &str) {
+        if self.bar.is_none() {
+            eprintln!("{line}");
         }
     }
 

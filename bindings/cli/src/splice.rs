@@ -1,6 +1,8 @@
 //! Carries bytes between two TCP streams as a layer 4 balancer does: both ways, each half closed
 //! on its own, a reset passed on as a reset, everything later by the configured delay.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -32,10 +34,16 @@ enum Item {
 /// Runs until both directions have ended. Whatever either side sends reaches the other by way of
 /// `line`.
 pub async fn splice(mut one: TcpStream, mut other: TcpStream, line: &DelayLine) {
+    // A reset that a write met is not reported again by the read, which then sees a mere end.
+    let (one_gone, other_gone) = (AtomicBool::new(false), AtomicBool::new(false));
     let reset = {
         let (one_read, one_write) = one.split();
         let (other_read, other_write) = other.split();
-        both(pump(one_read, other_write, line), pump(other_read, one_write, line)).await
+        both(
+            pump(one_read, other_write, line, &one_gone, &other_gone),
+            pump(other_read, one_write, line, &other_gone, &one_gone),
+        )
+        .await
     };
     if reset {
         close_with_reset(one);
@@ -65,7 +73,13 @@ async fn ends_with_reset(first: Ended, other: impl Future<Output = Ended>) -> bo
     }
 }
 
-async fn pump(mut source: ReadHalf<'_>, mut sink: WriteHalf<'_>, line: &DelayLine) -> Ended {
+async fn pump(
+    mut source: ReadHalf<'_>,
+    mut sink: WriteHalf<'_>,
+    line: &DelayLine,
+    source_gone: &AtomicBool,
+    sink_gone: &AtomicBool,
+) -> Ended {
     let (sender, mut receiver) = mpsc::channel::<(Passing, Item)>(UNDER_WAY);
     let read = async move {
         loop {
@@ -87,9 +101,11 @@ async fn pump(mut source: ReadHalf<'_>, mut sink: WriteHalf<'_>, line: &DelayLin
             match item {
                 Item::Bytes(bytes) => {
                     if sink.write_all(&bytes).await.is_err() {
+                        sink_gone.store(true, Relaxed);
                         return Ended::SinkGone;
                     }
                 }
+                Item::Eof if source_gone.load(Relaxed) => return Ended::SourceReset,
                 Item::Eof => {
                     return match sink.shutdown().await {
                         Ok(()) => Ended::HalfClosed,

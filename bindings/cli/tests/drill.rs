@@ -1,6 +1,7 @@
 //! `lameduck drill` from the outside: the binary, real child processes, loopback only.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -112,7 +113,7 @@ fn a_good_server_passes_and_stands_beside_an_earlier_result() {
         run(short(&["--label", "the <first>", "--json-file", json_file], "graceful.mjs"));
     assert_eq!(status, 0, "{stdout}{stderr}");
     assert!(stdout.contains("passed: 0 of "), "{stdout}");
-    assert_eq!(stderr.lines().count(), 2, "one line per restart: {stderr}");
+    assert_eq!(stderr.lines().count(), 3, "one line, then one per restart: {stderr}");
 
     let svg = picture.to_str().unwrap();
     let options = ["--against", json_file, "--label", "again", "--svg", svg, "--restarts", "1"];
@@ -260,17 +261,17 @@ fn under_way(marker: &str) -> Child {
     // One grandchild leaves the process group, as a daemon does.
     let file = server("graceful.mjs");
     let script = format!("sleep 61 & setsid sleep 62 & node {file} & wait");
-    let child = drill(&["--warm-up", "60s", "--json"], &["sh", "-c", &script])
+    let mut child = drill(&["--warm-up", "60s", "--json"], &["sh", "-c", &script])
         .env("MARKER", marker)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("the binary runs");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while processes(marker).len() < 8 {
-        assert!(Instant::now() < deadline, "two of each: {:?}", processes(marker));
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+    let mut line = String::new();
+    stderr.read_line(&mut line).expect("it says something");
+    assert!(line.contains("the load begins"), "{line}");
+    assert_eq!(processes(marker).len(), 8, "two of each: {:?}", processes(marker));
     std::thread::sleep(Duration::from_millis(1500));
     child
 }
