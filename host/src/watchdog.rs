@@ -17,7 +17,7 @@ use std::ffi::c_int;
 use std::fmt::{self, Write as _};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{
-    AtomicBool, AtomicU64,
+    AtomicBool, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, PoisonError};
@@ -131,7 +131,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts the two threads, with all signals blocked in them.
+    /// Starts the two threads, with all signals blocked in them, and waits until they run.
     ///
     /// # Errors
     /// [`WatchdogError`]; nothing runs then.
@@ -157,6 +157,8 @@ impl Watchdog {
             rendered: AtomicU64::new(0),
             provisional: Provisional::new(),
             writer: Mutex::new(()),
+            starter: thread::current(),
+            running: AtomicU32::new(0),
             quit: AtomicBool::new(false),
             print: AtomicBool::new(false),
             printed: AtomicBool::new(false),
@@ -172,8 +174,14 @@ impl Watchdog {
         })?;
         let printer_thread = printer.thread().clone();
         watchdog.printer = Some(printer);
-        watchdog.killer =
-            Some(spawn("lameduck-kill", move || kill_in_time(&shared, &printer_thread))?);
+        watchdog.killer = Some(spawn("lameduck-kill", {
+            let shared = Arc::clone(&shared);
+            move || kill_in_time(&shared, &printer_thread)
+        })?);
+        // A thread allocates while it starts. That must be over before anybody counts on it.
+        while shared.running.load(Acquire) < 2 {
+            thread::park();
+        }
         Ok(watchdog)
     }
 
@@ -302,12 +310,21 @@ struct Shared {
     rendered: AtomicU64,
     provisional: Provisional,
     writer: Mutex<()>,
+    starter: Thread,
+    /// How many of the two threads have started.
+    running: AtomicU32,
     quit: AtomicBool,
     print: AtomicBool,
     printed: AtomicBool,
 }
 
 impl Shared {
+    /// Called by each thread once it needs nothing any more that it has not got.
+    fn is_running(&self) {
+        self.running.fetch_add(1, AcqRel);
+        self.starter.unpark();
+    }
+
     /// The first arrival since the start of a signal that arms this watchdog.
     fn first_arrival(&self) -> Option<MonotonicNs> {
         let arrivals =
@@ -318,6 +335,7 @@ impl Shared {
 
 /// The killer's thread.
 fn kill_in_time(shared: &Shared, printer: &Thread) {
+    shared.is_running();
     loop {
         if shared.quit.load(Acquire) {
             return;
@@ -353,6 +371,7 @@ fn end_process(shared: &Shared, printer: &Thread, deadline: MonotonicNs) -> ! {
 
 /// The printer's thread.
 fn print_when_told(shared: &Shared, text: &mut Text) {
+    shared.is_running();
     while !shared.print.load(Acquire) {
         if shared.quit.load(Acquire) {
             return;

@@ -621,18 +621,21 @@ fn its_threads_take_no_signals() {
 }
 
 fn dropping_takes_no_time() {
-    let mut longest = 0;
-    for round in 0..100 {
-        let watchdog = Watchdog::start(options()).unwrap();
-        if round % 2 == 0 {
-            watchdog.arm(now_ns() + 60_000 * MS);
-        }
-        let before = now_ns();
-        drop(watchdog);
-        longest = longest.max(now_ns() - before);
-    }
-    assert!(longest < 50 * MS, "{} ms", longest / MS);
-    println!("  at most {:.2} ms", longest as f64 / MS as f64);
+    let mut times: Vec<_> = (0..101)
+        .map(|round| {
+            let watchdog = Watchdog::start(options()).unwrap();
+            if round % 2 == 0 {
+                watchdog.arm(now_ns() + 60_000 * MS);
+            }
+            let before = now_ns();
+            drop(watchdog);
+            now_ns() - before
+        })
+        .collect();
+    times.sort_unstable();
+    let milliseconds = times[50] as f64 / MS as f64;
+    assert!(milliseconds < 10.0, "{milliseconds} ms");
+    println!("  {milliseconds:.2} ms (median)");
 }
 
 fn wrong_calls_are_refused() {
