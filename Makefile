@@ -1,0 +1,67 @@
+# Two of these do everything: `make demo` shows what lameduck is for, `make test` passes the tests.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+LAMEDUCK := target/release/lameduck
+NPM_CI := npm ci --no-audit --no-fund --loglevel=error
+
+.PHONY: help
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: need-cargo need-node
+need-cargo:
+	@command -v cargo >/dev/null || { echo "lameduck is built with Rust; install it (rustup, or your system's package)." >&2; exit 2; }
+need-node:
+	@command -v npm >/dev/null || { echo "lameduck's Node binding needs Node 20 or later with npm; install it." >&2; exit 2; }
+
+.PHONY: build
+build: $(LAMEDUCK) node ## Build the command and the Node binding
+
+.PHONY: $(LAMEDUCK) # cargo knows what is up to date
+$(LAMEDUCK): need-cargo
+	cargo build --release --locked --package lameduck-cli
+
+.PHONY: node
+node: need-cargo bindings/node/node_modules/.package-lock.json
+	npm --prefix bindings/node run --silent build
+
+# A folder's npm packages, as its lock file says.
+%/node_modules/.package-lock.json: %/package-lock.json | need-node
+	cd $* && $(NPM_CI)
+
+.PHONY: demo
+demo: build examples/express/node_modules/.package-lock.json ## Restart one Express server under load, plain and with lameduck
+	@examples/express/demo.sh $(abspath $(LAMEDUCK))
+
+.PHONY: test
+test: test-rust test-node test-rolling ## Pass the tests
+
+.PHONY: test-rust
+test-rust: need-cargo
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	cargo test --workspace --locked --quiet
+	cargo test --manifest-path fuzz/Cargo.toml --locked --quiet
+
+.PHONY: test-node
+test-node: node bindings/node/test/node_modules/.package-lock.json
+	cd bindings/node/test && node all-nodes.mjs
+
+.PHONY: test-rolling
+test-rolling: node tests/rolling/node_modules/.package-lock.json
+	tests/rolling/setup.sh
+	node tests/rolling/run.mjs
+
+.PHONY: prove
+prove: test ## The longer proofs: many more cases, and that the tests can fail
+	PROPTEST_CASES=1000000 cargo test --release --package lameduck --test reference --locked
+	node bindings/node/test/can-fail.mjs
+	! node tests/rolling/run.mjs --server plain
+	node tests/rolling/run.mjs --restarts 20
+
+.PHONY: bench
+bench: node bindings/node/bench/node_modules/.package-lock.json ## What being attached costs, beside the libraries of today
+	node bindings/node/bench/run.mjs
