@@ -113,6 +113,7 @@ impl Machine {
         if draining && self.plan.drain.is_none_or(|t2| t2 > now) {
             self.insisted.drain = Some(now);
         } else {
+            self.insisted.drain.get_or_insert(now);
             self.insisted.hooks.get_or_insert(now);
         }
         self.replan();
@@ -198,6 +199,7 @@ impl Machine {
         }
         let lost = |connection: &Connection, request: &Request| !connection.had_its_end(request);
         self.forced = self.oldest_requests(at, lost).take(FORCED).collect();
+        let before = self.severed;
         let standing = |(_, connection): &(_, &mut Connection)| connection.fate != Fate::Forced;
         for (id, connection) in self.connections.iter_mut().filter(standing) {
             let closing = matches!(connection.fate, Fate::Closing { .. });
@@ -211,7 +213,7 @@ impl Machine {
             self.tally.connections_forced += u64::from(lost);
             self.severed += 1;
         }
-        self.linger_until = Some(self.clock.plus(LINGER));
+        self.linger_until = (self.severed > before).then(|| self.clock.plus(LINGER));
         self.cancel_jobs();
         for (job, running) in core::mem::take(&mut self.jobs.running) {
             let age_ms = crate::report::Millis(at.since(running.since));

@@ -403,10 +403,11 @@ impl Machine {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
+        let unanswered = connection.unanswered();
         let lost = sever(id, connection, &mut self.in_flight, &mut self.tally);
         self.tally.connections_forced += u64::from(lost);
         self.severed += 1;
-        self.effects.push_back(Effect::ForceConnection { connection: id, unanswered: 0 });
+        self.effects.push_back(Effect::ForceConnection { connection: id, unanswered });
     }
 }
 
