@@ -3,5 +3,8 @@
 
 pub mod driver;
 pub mod fields;
+pub mod harness;
+pub mod model;
+pub mod operations;
 pub mod scenario;
 pub mod words;
