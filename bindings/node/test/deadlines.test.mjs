@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect, head, request } from './support/client.mjs';
-import { BUDGET, ROOMY, assertGoneEarly, assertGoneByT, drainDeadline, sleep, start } from './support/server.mjs';
+import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, drainDeadline, sleep, start } from './support/server.mjs';
 import { assertNames, assertReport, assertVerdict, hook } from './support/report.mjs';
 
 test('a stuck handler: 503, Retry-After and Connection: close at the drain deadline; exit 1; the report names it', async (t) => {
-  const server = await start(t);
+  const server = await start(t, { options: TIGHT });
   const conn = await connect(server.port);
   const answer = conn.request('/stuck?token=secret');
   await server.event('stuck');
@@ -15,10 +15,10 @@ test('a stuck handler: 503, Retry-After and Connection: close at the drain deadl
   const answered = server.elapsed;
   assert.deepEqual({ status, closes }, { status: 503, closes: true });
   assert.match(headers['retry-after'] ?? '', /^\d+$/);
-  assert.ok(Math.abs(answered - drainDeadline(BUDGET)) < 300, `answered after ${answered} ms; t2 is ${drainDeadline(BUDGET)}`);
+  assert.ok(Math.abs(answered - drainDeadline(TIGHT)) < 300, `answered after ${answered} ms; t2 is ${drainDeadline(TIGHT)}`);
   const end = await server.end();
   assertReport(end, 1);
-  assertGoneByT(end, BUDGET);
+  assertGoneByT(end, TIGHT);
   assertVerdict(end.report, 'forced', 1);
   assertNames(end.report, /GET/, /\/stuck/, /age/);
   assert.doesNotMatch(JSON.stringify(end.report), /secret/, 'a query string belongs in no report');
@@ -37,7 +37,7 @@ test('a stuck route of an Express application is named', async (t) => {
 });
 
 test('stuck after its headers went out: cut, forced, exit 1', async (t) => {
-  const server = await start(t);
+  const server = await start(t, { options: TIGHT });
   const conn = await connect(server.port);
   conn.write(head('/stuck-after-headers'));
   await server.event('stuck-after-headers');
@@ -46,24 +46,24 @@ test('stuck after its headers went out: cut, forced, exit 1', async (t) => {
   await assert.rejects(conn.response(), /ended/);
   const end = await server.end();
   assertReport(end, 1);
-  assertGoneByT(end, BUDGET);
+  assertGoneByT(end, TIGHT);
   assertVerdict(end.report, 'forced', 1);
 });
 
 test('an upload that stalls is answered or cut at the drain deadline', async (t) => {
-  const server = await start(t);
+  const server = await start(t, { options: TIGHT });
   const conn = await connect(server.port);
   conn.write(head('/upload', { method: 'POST', headers: { 'Content-Length': 1000 } }) + 'a part');
   await server.event('upload');
   server.signal();
   const end = await server.end();
   assertReport(end, 1);
-  assertGoneByT(end, BUDGET);
+  assertGoneByT(end, TIGHT);
   assertVerdict(end.report, 'forced', 1);
 });
 
 test("a server's own requestTimeout goes on working while it drains", async (t) => {
-  const server = await start(t, { options: ROOMY });
+  const server = await start(t);
   // Node looks for timed-out requests at an interval, which its close() clears.
   const port = await server.run(({ duck, http, listen, routes }) => {
     const second = http.createServer({ requestTimeout: 900, headersTimeout: 900, connectionsCheckingInterval: 100 }, (req, res) => routes['/upload'](req, res));
@@ -76,11 +76,11 @@ test("a server's own requestTimeout goes on working while it drains", async (t) 
   server.signal();
   assert.equal((await conn.response()).status, 408);
   assert.ok(server.elapsed < 2500, `the stalled upload was let go after ${server.elapsed} ms`);
-  assertGoneEarly(await server.end(), ROOMY);
+  assertGoneEarly(await server.end(), BUDGET);
 });
 
 test('a slow reader that stops reading does not outlast the deadline', async (t) => {
-  const server = await start(t);
+  const server = await start(t, { options: TIGHT });
   const conn = await connect(server.port);
   conn.write(head('/big'));
   await server.event('big-ended');
@@ -88,12 +88,13 @@ test('a slow reader that stops reading does not outlast the deadline', async (t)
   server.signal();
   const end = await server.end();
   assertReport(end, 1);
-  assertGoneByT(end, BUDGET);
+  assertGoneByT(end, TIGHT);
   assertVerdict(end.report, 'forced', 1);
 });
 
 test('a close hook that never ends: gone by T, exit 1, named, and the flush hooks ran', async (t) => {
   const server = await start(t, {
+    options: TIGHT,
     setup: ({ duck, say }) => {
       duck.onClose('hung-pool', () => new Promise(() => {}));
       duck.onFlush('logs', () => say('hook', { name: 'logs' }));
@@ -102,13 +103,14 @@ test('a close hook that never ends: gone by T, exit 1, named, and the flush hook
   server.signal();
   const end = await server.end();
   assertReport(end, 1);
-  assertGoneByT(end, BUDGET);
+  assertGoneByT(end, TIGHT);
   assert.ok(server.saw('hook'), 'the flush hook did not run');
   assert.notEqual(hook(end.report, 'hung-pool').result, hook(end.report, 'logs').result);
 });
 
 test('a drain hook and a flush hook that never end: gone by T, exit 1', async (t) => {
   const server = await start(t, {
+    options: TIGHT,
     setup: ({ duck }) => {
       duck.onDrain('hung-consumer', () => new Promise(() => {}));
       duck.onFlush('hung-logs', () => new Promise(() => {}));
@@ -117,13 +119,13 @@ test('a drain hook and a flush hook that never end: gone by T, exit 1', async (t
   server.signal();
   const end = await server.end();
   assertReport(end, 1);
-  assertGoneByT(end, BUDGET);
+  assertGoneByT(end, TIGHT);
   assertNames(end.report, /hung-consumer/, /hung-logs/);
 });
 
 for (const [when, before] of [['before', true], ['after', false]]) {
   test(`an event loop blocked ${when} the signal: gone by T, exit 1, and standard error says so with counts`, async (t) => {
-    const server = await start(t);
+    const server = await start(t, { options: TIGHT });
     await request(server.port);
     const [one, two] = [await connect(server.port), await connect(server.port)];
     one.write(head('/stuck'));
@@ -137,24 +139,25 @@ for (const [when, before] of [['before', true], ['after', false]]) {
     if (before) server.signal();
     const end = await server.end();
     assert.equal(end.code, 1, end.stderr);
-    assertGoneByT(end, BUDGET);
+    assertGoneByT(end, TIGHT);
     assert.match(end.stderr, /event loop blocked/);
     assert.match(end.stderr, /in.?flight"?\D{0,12}2\b|\b2\D{0,24}in.?flight/i);
   });
 }
 
 test('an event loop that a hook blocks: gone by T, exit 1, the hook is named', async (t) => {
-  const server = await start(t, { setup: ({ duck, block }) => duck.onClose('blocking-pool', () => block()) });
+  const server = await start(t, { options: TIGHT, setup: ({ duck, block }) => duck.onClose('blocking-pool', () => block()) });
   server.signal();
   const end = await server.end();
   assert.equal(end.code, 1);
-  assertGoneByT(end, BUDGET);
+  assertGoneByT(end, TIGHT);
   assert.match(end.stderr, /event loop blocked/);
   assert.match(end.stderr, /blocking-pool/);
 });
 
 test('full standard output and error pipes do not delay the exit', async (t) => {
   const server = await start(t, {
+    options: TIGHT,
     setup: ({ duck }) => duck.onClose('chatty', () => {
       // Pipes are written synchronously: this blocks for good once the reader's buffers are full.
       for (;;) console.error('x'.repeat(10_000));
@@ -166,5 +169,5 @@ test('full standard output and error pipes do not delay the exit', async (t) => 
   server.signal();
   const end = await server.end();
   assert.equal(end.code, 1);
-  assertGoneByT(end, BUDGET);
+  assertGoneByT(end, TIGHT);
 });

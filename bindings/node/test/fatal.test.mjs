@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect } from './support/client.mjs';
-import { ROOMY, assertGoneByT, start } from './support/server.mjs';
+import { BUDGET, assertGoneByT, start } from './support/server.mjs';
 import { assertCause, assertReport, assertVerdict } from './support/report.mjs';
 
-const WIDE = { ...ROOMY, window: 2500 };
+const WIDE = { ...BUDGET, window: 2500 };
 
 for (const [name, cause, fail] of [
   ['an uncaught exception', 'uncaught_exception', () => { setTimeout(() => { throw new Error('boom'); }); }],

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect, head } from './support/client.mjs';
-import { ROOMY, assertGoneEarly, sleep, start } from './support/server.mjs';
+import { BUDGET, assertGoneEarly, sleep, start } from './support/server.mjs';
 import { assertReport, assertVerdict } from './support/report.mjs';
 
 /** Makes the reader of 30 MB take about two seconds: a pause after each megabyte. */
@@ -17,7 +17,7 @@ function slowly() {
 
 for (const secure of [false, true]) {
   test(`a 30 MB response to a slow reader arrives whole (${secure ? 'https' : 'http'})`, async (t) => {
-    const server = await start(t, { options: ROOMY, secure });
+    const server = await start(t, { secure });
     const conn = await connect(server.port, { secure });
     conn.write(head('/big'));
     await server.event('big-ended');
@@ -27,13 +27,13 @@ for (const secure of [false, true]) {
     assert.ok(server.elapsed > 1000, `the reader was too fast to prove anything: ${server.elapsed} ms`);
     const end = await server.end();
     assertReport(end, 0);
-    assertGoneEarly(end, ROOMY);
+    assertGoneEarly(end, BUDGET);
     assertVerdict(end.report, 'completed', 1);
   });
 }
 
 test('a stream whose headers went out before the signal ends in its own time, and its connection soon after', async (t) => {
-  const server = await start(t, { options: ROOMY });
+  const server = await start(t);
   const conn = await connect(server.port);
   conn.write(head('/stream?ms=900'));
   await server.event('stream');
@@ -42,11 +42,11 @@ test('a stream whose headers went out before the signal ends in its own time, an
   assert.equal((await conn.closed).how, 'end');
   const end = await server.end();
   assertReport(end, 0);
-  assertGoneEarly(end, ROOMY, 3000);
+  assertGoneEarly(end, BUDGET, 3000);
 });
 
 test('after a response that could not announce the close, a request within the quiet period is served', async (t) => {
-  const budget = { ...ROOMY, quiet: 800 };
+  const budget = { ...BUDGET, quiet: 800 };
   const server = await start(t, { options: budget });
   const conn = await connect(server.port);
   conn.write(head('/stream?ms=900'));

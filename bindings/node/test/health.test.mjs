@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect, request } from './support/client.mjs';
-import { BUDGET, ROOMY, start } from './support/server.mjs';
+import { BUDGET, start } from './support/server.mjs';
 import { assertReport } from './support/report.mjs';
 
 const PATHS = { livePath: '/livez', readyPath: '/readyz' };
-const WIDE = { ...ROOMY, window: 1000 };
+const WIDE = { ...BUDGET, window: 1000 };
 const draining = (server) => server.event('phase', ({ name }) => name === 'draining');
 
 test('off unless asked for: the application answers those paths itself', async (t) => {

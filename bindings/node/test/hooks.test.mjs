@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect } from './support/client.mjs';
-import { BUDGET, ROOMY, assertGoneByT, assertGoneEarly, start } from './support/server.mjs';
+import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, sleep, start } from './support/server.mjs';
 import { assertNames, assertReport, hook } from './support/report.mjs';
 
 test('drain hooks run at once, close hooks after the last request, flush hooks last', async (t) => {
@@ -79,7 +79,6 @@ for (const [how, fail] of [
 
 test("a hook's own timeout abandons it and goes on", async (t) => {
   const server = await start(t, {
-    options: ROOMY,
     setup: ({ duck, say }) => {
       duck.onClose('slow', () => new Promise(() => {}), { order: 1, timeout: '150ms' });
       duck.onClose('next', () => say('hook', { name: 'next' }), { order: 2 });
@@ -88,7 +87,7 @@ test("a hook's own timeout abandons it and goes on", async (t) => {
   server.signal();
   const end = await server.end();
   assertReport(end, 1);
-  assertGoneEarly(end, ROOMY, 2000);
+  assertGoneEarly(end, BUDGET, 2000);
   assert.ok(server.saw('hook'));
   assertNames(end.report, /slow/);
 });
@@ -117,6 +116,7 @@ test('a hook registered in Closing is refused with a clear error; what was regis
 for (const [stage, on] of [['drain', 'onDrain'], ['close', 'onClose'], ['flush', 'onFlush']]) {
   test(`a ${stage} hook that calls shutdown changes nothing; one that awaits it does not deadlock`, async (t) => {
     const server = await start(t, {
+      options: TIGHT,
       setup: `({ duck, say }) => {
         duck.${on}('calls', () => { duck.shutdown({ cause: 'again' }); });
         duck.${on}('awaits', async () => { await duck.shutdown({ cause: 'again' }); });
@@ -125,7 +125,7 @@ for (const [stage, on] of [['drain', 'onDrain'], ['close', 'onClose'], ['flush',
     });
     server.signal();
     const end = await server.end();
-    assertGoneByT(end, BUDGET);
+    assertGoneByT(end, TIGHT);
     assert.ok(end.report, end.stderr);
     assert.ok(server.saw('hook'), 'the flush hook did not run');
     assert.equal(server.events.filter(({ event }) => event === 'report').length, 1);

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { test } from 'node:test';
 import { connect, head } from './support/client.mjs';
-import { BUDGET, ROOMY, assertGoneByT, assertGoneEarly, sleep, start } from './support/server.mjs';
+import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, sleep, start } from './support/server.mjs';
 import { assertReport, assertVerdict } from './support/report.mjs';
 
 const secure = true;
 
 test('in flight over https: completes with Connection: close', async (t) => {
-  const server = await start(t, { options: ROOMY, secure });
+  const server = await start(t, { secure });
   const conn = await connect(server.port, { secure });
   const answer = conn.request('/slow?ms=900');
   await server.event('slow');
@@ -19,7 +19,7 @@ test('in flight over https: completes with Connection: close', async (t) => {
   assert.equal((await conn.closed).how, 'end');
   const end = await server.end();
   assertReport(end, 0);
-  assertGoneEarly(end, ROOMY);
+  assertGoneEarly(end, BUDGET);
   assertVerdict(end.report, 'completed', 1);
 });
 
@@ -51,7 +51,7 @@ for (const [name, bytes] of [
   ['that stalls inside the handshake', Buffer.from('16030100c8010000', 'hex')],
 ]) {
   test(`a TLS client ${name} does not outlast the deadline, exit 0`, async (t) => {
-    const server = await start(t, { secure });
+    const server = await start(t, { options: TIGHT, secure });
     const socket = net.connect(server.port, '127.0.0.1');
     socket.on('error', () => {});
     t.after(() => socket.destroy());
@@ -60,12 +60,12 @@ for (const [name, bytes] of [
     server.signal();
     const end = await server.end();
     assertReport(end, 0);
-    assertGoneByT(end, BUDGET);
+    assertGoneByT(end, TIGHT);
   });
 }
 
 test('a stuck handler over https gets its 503', async (t) => {
-  const server = await start(t, { secure });
+  const server = await start(t, { options: TIGHT, secure });
   const conn = await connect(server.port, { secure });
   const answer = conn.request('/stuck');
   await server.event('stuck');
@@ -73,5 +73,5 @@ test('a stuck handler over https gets its 503', async (t) => {
   assert.equal((await answer).status, 503);
   const end = await server.end();
   assertReport(end, 1);
-  assertGoneByT(end, BUDGET);
+  assertGoneByT(end, TIGHT);
 });

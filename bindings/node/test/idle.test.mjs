@@ -2,22 +2,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect } from './support/client.mjs';
-import { BUDGET, ROOMY, assertGoneEarly, sleep, start } from './support/server.mjs';
+import { BUDGET, assertGoneEarly, sleep, start } from './support/server.mjs';
 import { assertReport, assertVerdict } from './support/report.mjs';
 
 test('a connection that never sent a byte is closed, exit 0', async (t) => {
-  const server = await start(t, { options: ROOMY });
+  const server = await start(t);
   const conn = await connect(server.port);
   await sleep(50);
   server.signal();
   assert.equal((await conn.closed).how, 'end');
   const end = await server.end();
   assertReport(end, 0);
-  assertGoneEarly(end, ROOMY, 3000);
+  assertGoneEarly(end, BUDGET, 3000);
 });
 
 test('an idle keep-alive connection is closed with a clean end, after the quiet period and not before', async (t) => {
-  const budget = { ...ROOMY, quiet: 800 };
+  const budget = { ...BUDGET, quiet: 800 };
   const server = await start(t, { options: budget });
   const conn = await connect(server.port);
   await conn.request('/fast');
@@ -32,7 +32,7 @@ test('an idle keep-alive connection is closed with a clean end, after the quiet 
 });
 
 test('a request sent on an idle connection after the window, within the quiet period, is served', async (t) => {
-  const budget = { ...ROOMY, quiet: 800 };
+  const budget = { ...BUDGET, quiet: 800 };
   const server = await start(t, { options: budget });
   const conn = await connect(server.port);
   await conn.request('/fast');
@@ -44,7 +44,7 @@ test('a request sent on an idle connection after the window, within the quiet pe
 });
 
 test('a client that pauses longer than the window loses nothing', async (t) => {
-  const budget = { ...ROOMY, quiet: 900 };
+  const budget = { ...BUDGET, quiet: 900 };
   const server = await start(t, { options: budget });
   const conn = await connect(server.port);
   let answers = 0;
@@ -61,7 +61,7 @@ test('a client that pauses longer than the window loses nothing', async (t) => {
 });
 
 test('60 keep-alive clients that poll through the drain: not one request is lost', async (t) => {
-  const budget = { ...ROOMY, window: 600, quiet: 400 };
+  const budget = { ...BUDGET, window: 600, quiet: 400 };
   const server = await start(t, { options: budget });
   const lost = [];
   let served = 0;

@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect, head } from './support/client.mjs';
-import { BUDGET, ROOMY, assertGoneEarly, assertGoneByT, sleep, start } from './support/server.mjs';
+import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, sleep, start } from './support/server.mjs';
 import { assertNotProcessed, assertReport, assertVerdict } from './support/report.mjs';
 
 test('a 2 s request in flight completes, with Connection: close', async (t) => {
-  const server = await start(t, { options: ROOMY });
+  const server = await start(t);
   const conn = await connect(server.port);
   const answer = conn.request('/slow?ms=2000');
   await server.event('slow');
@@ -16,12 +16,12 @@ test('a 2 s request in flight completes, with Connection: close', async (t) => {
   assert.equal((await conn.closed).how, 'end');
   const end = await server.end();
   assertReport(end, 0);
-  assertGoneEarly(end, ROOMY);
+  assertGoneEarly(end, BUDGET);
   assertVerdict(end.report, 'completed', 1);
 });
 
 test('an 800 ms request on a connection that was used before does not wait for the keep-alive timeout', async (t) => {
-  const server = await start(t, { options: ROOMY });
+  const server = await start(t);
   const conn = await connect(server.port);
   await conn.request('/fast');
   const answer = conn.request('/slow?ms=800');
@@ -30,7 +30,7 @@ test('an 800 ms request on a connection that was used before does not wait for t
   assert.equal((await answer).closes, true);
   const end = await server.end();
   assertReport(end, 0);
-  assertGoneEarly(end, ROOMY, 2500);
+  assertGoneEarly(end, BUDGET, 2500);
 });
 
 test('a head half received before the signal is answered when the rest comes', async (t) => {
@@ -60,18 +60,18 @@ test('a head half received on a used connection is answered when the rest comes'
 });
 
 test('a head that trickles in does not extend the deadline', async (t) => {
-  const server = await start(t);
+  const server = await start(t, { options: TIGHT });
   const conn = await connect(server.port);
   conn.write('GET /fast HTTP/1.1\r\nX: ');
   const trickle = setInterval(() => conn.write('x'), 50);
   t.after(() => clearInterval(trickle));
   await sleep(100);
   server.signal();
-  assertGoneByT(await server.end(), BUDGET);
+  assertGoneByT(await server.end(), TIGHT);
 });
 
 test('an upload in progress completes', async (t) => {
-  const server = await start(t, { options: ROOMY });
+  const server = await start(t);
   const conn = await connect(server.port);
   const body = Buffer.alloc(1_000_000, 'y');
   conn.write(head('/upload', { method: 'POST', headers: { 'Content-Length': body.length } }));
@@ -89,7 +89,6 @@ test('an upload in progress completes', async (t) => {
 
 test('an upload that answers before it was read whole does not eat the answer', async (t) => {
   const server = await start(t, {
-    options: ROOMY,
     setup: ({ route, say }) => route('/early', (_req, res) => {
       say('early');
       setTimeout(() => res.end('early answer'), 600);
@@ -105,7 +104,7 @@ test('an upload that answers before it was read whole does not eat the answer', 
   const { status, text } = await conn.response();
   assert.deepEqual({ status, text }, { status: 200, text: 'early answer' });
   const end = await server.end();
-  assertGoneByT(end, ROOMY);
+  assertGoneByT(end, BUDGET);
 });
 
 test('100-continue: the body sent after the signal is taken and answered', async (t) => {
@@ -203,7 +202,7 @@ test('HTTP/1.0 in flight: answered and closed', async (t) => {
 });
 
 test('what arrives after the response that announced the close is not processed', async (t) => {
-  const server = await start(t, { options: ROOMY });
+  const server = await start(t);
   const conn = await connect(server.port);
   conn.write(head('/slow?ms=400'));
   await server.event('slow');

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect } from './support/client.mjs';
-import { BUDGET, assertGoneByT, drainDeadline, sleep, start } from './support/server.mjs';
+import { TIGHT, assertGoneByT, drainDeadline, sleep, start } from './support/server.mjs';
 import { assertNames, assertReport } from './support/report.mjs';
 
 test('a job that ends in time is waited for, and job returns what it returned', async (t) => {
@@ -25,16 +25,17 @@ test('a job that ends in time is waited for, and job returns what it returned', 
 
 test('a job that does not end is aborted before the drain deadline, named, exit 1', async (t) => {
   const server = await start(t, {
+    options: TIGHT,
     setup: ({ duck, say }) => {
       duck.job('import-catalogue', (signal) => new Promise(() => signal.addEventListener('abort', () => say('aborted')))).catch(() => {});
     },
   });
   server.signal();
   const { at } = await server.event('aborted');
-  assert.ok(at - server.signalled <= drainDeadline(BUDGET) + 100, `aborted after ${at - server.signalled} ms`);
+  assert.ok(at - server.signalled <= drainDeadline(TIGHT) + 100, `aborted after ${at - server.signalled} ms`);
   const end = await server.end();
   assertReport(end, 1);
-  assertGoneByT(end, BUDGET);
+  assertGoneByT(end, TIGHT);
   assertNames(end.report, /import-catalogue/);
 });
 
@@ -47,6 +48,7 @@ test('a job whose own error rejects leaves the shutdown clean', async (t) => {
 
 test("a request's abort signal fires before the drain deadline, in time to roll back and answer", async (t) => {
   const server = await start(t, {
+    options: TIGHT,
     setup: ({ duck, route, say }) => route('/transaction', (req, res) => {
       duck.requestSignal(req).addEventListener('abort', () => {
         say('rolled-back');
@@ -61,7 +63,7 @@ test("a request's abort signal fires before the drain deadline, in time to roll 
   server.signal();
   const { status, text, closes } = await answer;
   assert.deepEqual({ status, text, closes }, { status: 500, text: 'rolled back', closes: true });
-  assert.ok(server.elapsed < drainDeadline(BUDGET), `answered after ${server.elapsed} ms`);
+  assert.ok(server.elapsed < drainDeadline(TIGHT), `answered after ${server.elapsed} ms`);
   const end = await server.end();
   assertReport(end, 0);
 });

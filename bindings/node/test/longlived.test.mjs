@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect, head } from './support/client.mjs';
-import { BUDGET, ROOMY, assertGoneByT, assertGoneEarly, sleep, start } from './support/server.mjs';
+import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, sleep, start } from './support/server.mjs';
 import { assertReport, assertVerdict } from './support/report.mjs';
 
 const UPGRADE = { headers: { Connection: 'Upgrade', Upgrade: 'echo' } };
@@ -26,7 +26,7 @@ async function upgraded(port) {
 }
 
 test('server-sent events that heed drainSignal end cleanly, exit 0', async (t) => {
-  const server = await start(t, { options: ROOMY });
+  const server = await start(t);
   const conn = await connect(server.port);
   const answer = conn.request('/sse-polite');
   await server.event('sse');
@@ -34,11 +34,11 @@ test('server-sent events that heed drainSignal end cleanly, exit 0', async (t) =
   assert.equal((await answer).text, 'data: hello\n\nretry: 1000\n\n');
   const end = await server.end();
   assertReport(end, 0);
-  assertGoneEarly(end, ROOMY);
+  assertGoneEarly(end, BUDGET);
 });
 
 test('server-sent events that do not heed it are ended for them, cleanly, exit 0', async (t) => {
-  const server = await start(t, { options: ROOMY });
+  const server = await start(t);
   const conn = await connect(server.port);
   const answer = conn.request('/sse');
   await server.event('sse');
@@ -46,23 +46,23 @@ test('server-sent events that do not heed it are ended for them, cleanly, exit 0
   assert.equal((await answer).text, 'data: hello\n\n');
   const end = await server.end();
   assertReport(end, 0);
-  assertGoneEarly(end, ROOMY);
+  assertGoneEarly(end, BUDGET);
   assertVerdict(end.report, 'ended', 1);
 });
 
 test('an upgraded socket that heeds drainSignal says good-bye, exit 0', async (t) => {
-  const server = await start(t, { options: ROOMY, setup: echo(true) });
+  const server = await start(t, { setup: echo(true) });
   const conn = await upgraded(server.port);
   server.signal();
   await conn.until('bye');
   conn.socket.end();
   const end = await server.end();
   assertReport(end, 0);
-  assertGoneEarly(end, ROOMY);
+  assertGoneEarly(end, BUDGET);
 });
 
 test('an upgraded socket that does not heed it works until the second half of the window, then gets a clean end', async (t) => {
-  const budget = { ...ROOMY, window: 1000 };
+  const budget = { ...BUDGET, window: 1000 };
   const server = await start(t, { options: budget, setup: echo(false) });
   const conn = await upgraded(server.port);
   server.signal();
@@ -77,15 +77,15 @@ test('an upgraded socket that does not heed it works until the second half of th
 });
 
 test('an upgraded socket whose peer never closes its side does not outlast the deadline', async (t) => {
-  const server = await start(t, { setup: echo(false) });
+  const server = await start(t, { options: TIGHT, setup: echo(false) });
   const conn = await upgraded(server.port);
   conn.socket.allowHalfOpen = true;
   server.signal();
-  assertGoneByT(await server.end(), BUDGET);
+  assertGoneByT(await server.end(), TIGHT);
 });
 
 test('an upgrade in mid-drain is not taken for an idle connection', async (t) => {
-  const budget = { ...ROOMY, window: 1200 };
+  const budget = { ...BUDGET, window: 1200 };
   const server = await start(t, { options: budget, setup: echo(false) });
   const conn = await connect(server.port);
   server.signal();
@@ -101,12 +101,12 @@ test('an upgrade in mid-drain is not taken for an idle connection', async (t) =>
 });
 
 test('an upgraded socket that the client closes is no reason to wait', async (t) => {
-  const server = await start(t, { options: ROOMY, setup: echo(false) });
+  const server = await start(t, { setup: echo(false) });
   const conn = await upgraded(server.port);
   server.signal();
   await sleep(150);
   conn.socket.end();
   const end = await server.end();
   assertReport(end, 0);
-  assertGoneEarly(end, ROOMY);
+  assertGoneEarly(end, BUDGET);
 });

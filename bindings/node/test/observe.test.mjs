@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect, request } from './support/client.mjs';
-import { BUDGET, sleep, start } from './support/server.mjs';
+import { TIGHT, sleep, start } from './support/server.mjs';
 import { assertReport } from './support/report.mjs';
 
 test('metrics: Prometheus text with the phase and the requests in flight, serving and draining', async (t) => {
@@ -42,7 +42,7 @@ test('blockers: what is in flight, oldest first', async (t) => {
 });
 
 test('log lines go to standard error, start with lameduck, and say where each value came from', async (t) => {
-  const server = await start(t, { env: { LAMEDUCK_GRACE: '1.5' } });
+  const server = await start(t, { options: { grace: 6000 }, env: { LAMEDUCK_GRACE: '1.5' } });
   server.signal();
   const end = await server.end();
   assertReport(end, 0);
@@ -83,8 +83,8 @@ test('a logger that throws does not break the drain', async (t) => {
 });
 
 test('a phase or report listener that throws does not keep the process past T', async (t) => {
-  const server = await start(t, { setup: ({ duck }) => duck.on('phase', () => { throw new Error('listener'); }) });
+  const server = await start(t, { options: TIGHT, setup: ({ duck }) => duck.on('phase', () => { throw new Error('listener'); }) });
   server.signal();
   const end = await server.end();
-  assert.ok(end.after < BUDGET.grace + 250);
+  assert.ok(end.after < TIGHT.grace + 250);
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect, request } from './support/client.mjs';
-import { BUDGET, ROOMY, assertGoneByT, assertGoneEarly, sleep, start } from './support/server.mjs';
+import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, sleep, start } from './support/server.mjs';
 import { assertCause, assertReport, assertVerdict } from './support/report.mjs';
 
 test('a second SIGTERM changes nothing', async (t) => {
@@ -35,9 +35,9 @@ test('SIGINT with no terminal drains like SIGTERM (PM2 stops so)', async (t) => 
   assertCause(end.report, 'terminate', 'SIGINT');
 });
 
-for (const [when, wait] of [['within', 0], ['after', ROOMY.window + 100]]) {
+for (const [when, wait] of [['within', 0], ['after', BUDGET.window + 100]]) {
   test(`SIGINT twice forces, the second ${when} the window: what is in flight is answered 503, exit 1, at once`, async (t) => {
-    const server = await start(t, { options: ROOMY });
+    const server = await start(t);
     const conn = await connect(server.port);
     const answer = conn.request('/stuck');
     await server.event('stuck');
@@ -54,7 +54,7 @@ for (const [when, wait] of [['within', 0], ['after', ROOMY.window + 100]]) {
 }
 
 test('SIGINT after SIGTERM does not lose the first cause', async (t) => {
-  const server = await start(t);
+  const server = await start(t, { options: TIGHT });
   const conn = await connect(server.port);
   conn.request('/slow?ms=400').catch(() => {});
   await server.event('slow');
@@ -62,7 +62,7 @@ test('SIGINT after SIGTERM does not lose the first cause', async (t) => {
   await sleep(100);
   server.signal('SIGINT');
   const end = await server.end();
-  assertGoneByT(end, BUDGET);
+  assertGoneByT(end, TIGHT);
   assertCause(end.report, 'terminate', 'SIGTERM');
 });
 
@@ -167,7 +167,7 @@ test('shutdown({ cause }) needs no signal, is idempotent and resolves with the r
 
 test('exit: false resolves, sets process.exitCode and leaves the process alive, past T too', async (t) => {
   const server = await start(t, {
-    options: { ...BUDGET, exit: false },
+    options: { ...TIGHT, exit: false },
     setup: (ctx) => {
       ctx.alive = setInterval(() => {}, 1000);
       ctx.duck.onClose('broken', () => { throw new Error('broken'); });
@@ -176,7 +176,7 @@ test('exit: false resolves, sets process.exitCode and leaves the process alive, 
   server.signal();
   await server.event('report');
   assert.equal(await server.run(() => process.exitCode), 1);
-  await sleep(BUDGET.grace + 300 - server.elapsed);
+  await sleep(TIGHT.grace + 300 - server.elapsed);
   assert.equal(await server.run(() => 'alive'), 'alive');
   await server.run(({ alive }) => clearInterval(alive));
   assertReport(await server.end(), 1);

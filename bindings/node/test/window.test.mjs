@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect, request } from './support/client.mjs';
-import { ROOMY, assertGoneByT, sleep, start } from './support/server.mjs';
+import { BUDGET, assertGoneByT, sleep, start } from './support/server.mjs';
 import { assertReport, assertVerdict } from './support/report.mjs';
 
-const WIDE = { ...ROOMY, window: 1600, quiet: 200 };
+const WIDE = { ...BUDGET, window: 1600, quiet: 200 };
 
 test('new connections are served throughout the window; in its second half every answer says close', async (t) => {
   const server = await start(t, { options: WIDE });
@@ -87,7 +87,7 @@ test('connections made while the event loop is busy at the end of the window are
 });
 
 test("newRequests: 'refuse' answers 503 with Connection: close, and counts it as refused", async (t) => {
-  const server = await start(t, { options: { ...ROOMY, newRequests: 'refuse' } });
+  const server = await start(t, { options: { ...BUDGET, newRequests: 'refuse' } });
   const conn = await connect(server.port);
   const inFlight = conn.request('/slow?ms=600');
   await server.event('slow');
@@ -103,15 +103,15 @@ test("newRequests: 'refuse' answers 503 with Connection: close, and counts it as
 });
 
 test('window: 0 closes the listener at once', async (t) => {
-  const server = await start(t, { options: { ...ROOMY, window: 0 } });
+  const server = await start(t, { options: { ...BUDGET, window: 0 } });
   const conn = await connect(server.port);
   const answer = conn.request('/slow?ms=900');
   await server.event('slow');
   server.signal();
-  await sleep(ROOMY.settle + 250);
+  await sleep(BUDGET.settle + 250);
   await assert.rejects(connect(server.port), { code: 'ECONNREFUSED' });
   assert.equal((await answer).status, 200);
   const end = await server.end();
   assertReport(end, 0);
-  assertGoneByT(end, ROOMY);
+  assertGoneByT(end, BUDGET);
 });
