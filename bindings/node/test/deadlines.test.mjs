@@ -25,7 +25,7 @@ test('a stuck handler: 503, Retry-After and Connection: close at the drain deadl
 });
 
 test('a stuck route of an Express application is named', async (t) => {
-  const server = await start(t, { express: true });
+  const server = await start(t, { options: TIGHT, express: true });
   const conn = await connect(server.port);
   conn.write(head('/stuck', { method: 'POST', body: 'x' }) + 'x');
   await server.event('stuck');
@@ -118,9 +118,10 @@ test('a drain hook and a flush hook that never end: gone by T, exit 1', async (t
   });
   server.signal();
   const end = await server.end();
-  assertReport(end, 1);
+  assert.equal(end.code, 1);
   assertGoneByT(end, TIGHT);
-  assertNames(end.report, /hung-consumer/, /hung-logs/);
+  // A flush hook may use the time to the very end: then it is the watchdog that reports, to standard error.
+  assertNames(end.report ?? end.stderr, /hung-consumer/, /hung-logs/);
 });
 
 for (const [when, before] of [['before', true], ['after', false]]) {

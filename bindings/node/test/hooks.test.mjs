@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect } from './support/client.mjs';
-import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, sleep, start } from './support/server.mjs';
+import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, start } from './support/server.mjs';
 import { assertNames, assertReport, hook } from './support/report.mjs';
 
 test('drain hooks run at once, close hooks after the last request, flush hooks last', async (t) => {
