@@ -33,8 +33,14 @@ node: need-cargo bindings/node/node_modules/.package-lock.json
 	cd $* && $(NPM_CI)
 
 .PHONY: demo
-demo: build examples/express/node_modules/.package-lock.json ## Restart one Express server under load, plain and with lameduck
-	@examples/express/demo.sh $(abspath $(LAMEDUCK))
+demo: build ## Restart one Express server under load, plain and with lameduck
+	cd examples/express && npm install --no-audit --no-fund --loglevel=error
+	@mkdir -p demo-output
+	$(LAMEDUCK) drill --label plain --exit-timeout 5s --keep-going --json-file demo-output/plain.json \
+	  -- node examples/express/plain.mjs > /dev/null || [ $$? -eq 1 ]
+	$(LAMEDUCK) drill --label 'with lameduck' --against demo-output/plain.json \
+	  --json-file demo-output/lameduck.json --svg demo-output/timeline.svg -- node examples/express/graceful.mjs
+	@echo "the picture: demo-output/timeline.svg"
 
 .PHONY: test
 test: test-rust test-node test-rolling ## Pass the tests

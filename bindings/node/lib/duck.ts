@@ -258,6 +258,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
 
   /** Whether the server may listen. */
   #listening(server: Server): boolean {
+    // `listen()` makes it listen at once, and says so a turn later.
+    if (this.#listeners.idOf(server) !== undefined) return true;
     const id = this.#listeners.opened(server);
     if (this.#driver.listenerOpened(id) === null) return true;
     this.#listeners.closed(id);
