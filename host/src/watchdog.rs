@@ -49,8 +49,8 @@ pub struct Options {
     pub descriptor: Option<RawFd>,
     /// The status with which the process ends at the deadline, 0 to 255.
     pub exit_code: u8,
-    /// Signals whose first arrival since the start arms the watchdog. An [`Interposer`](interposer::Interposer)
-    /// must be installed for each.
+    /// Signals whose first arrival since the start arms the watchdog. Install an
+    /// [`Interposer`](interposer::Interposer) for each, best just after the start: what came before it does not count.
     pub signals: Vec<c_int>,
     /// From a signal's arrival to the deadline it sets, in nanoseconds: grace − margin.
     pub budget_ns: u64,

@@ -262,10 +262,13 @@ fn a_full_pipe_does_not_delay_the_end() {
     assert!(text.bytes().all(|byte| byte == b'x'));
 }
 
-/// A report longer than the pipe holds goes to a descriptor that the process has made non-blocking.
+/// A report much longer than the pipe holds goes to a descriptor that the process has made non-blocking.
 fn nonblocking() {
     // SAFETY: standard error's flags, in a process with one thread.
-    unsafe { libc::fcntl(2, libc::F_SETFL, libc::O_NONBLOCK | libc::fcntl(2, libc::F_GETFL)) };
+    unsafe {
+        libc::fcntl(2, libc::F_SETFL, libc::O_NONBLOCK | libc::fcntl(2, libc::F_GETFL));
+        assert_eq!(libc::fcntl(2, libc::F_SETPIPE_SZ, 4096), 4096);
+    }
     let watchdog = Watchdog::start(options()).unwrap();
     watchdog.render(&vec![b'r'; REPORT_MAX]).unwrap();
     let deadline = now_ns() + 50 * MS;
@@ -458,7 +461,8 @@ fn race() {
     let watchdog = Watchdog::start(options()).unwrap();
     let deadline = now_ns() + 2 * MS;
     watchdog.arm(deadline);
-    while now_ns() < deadline {}
+    let moment = deadline + deadline % 10 * 25_000; // 0 to 0.2 ms later
+    while now_ns() < moment {}
     if watchdog.disarm() {
         println!("disarmed");
         std::process::exit(7);
