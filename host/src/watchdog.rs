@@ -4,7 +4,7 @@
 //! deadline and then calls `_exit`; the *printer* writes the provisional report first, if it can within
 //! [`PRINT_NS`] of the deadline. So a full pipe delays the end by that much and no more.
 //!
-//! It is armed by a signal's arrival ([`Options::signals`], through the [interposer](crate::interposer)), even if
+//! It is armed by a signal's arrival ([`Options::signals`], through the [interposer]), even if
 //! nobody ever handles that signal, or by [`Watchdog::arm`]. A driver whose shutdown is complete calls
 //! [`Watchdog::disarm`], or drops it.
 //!
