@@ -79,6 +79,8 @@ impl Machine {
         let draining = matches!(self.phase, Phase::Serving | Phase::Draining);
         if draining {
             if self.emptying_since.is_none() {
+                // Once shorter it stays so: its moments were brought forward.
+                self.window = self.t1().since(self.t0);
                 self.deadlines.set(Wake::WindowEnd, Some(self.t1()));
             }
             self.hasten();

@@ -261,7 +261,11 @@ impl Model {
                 connection.told = false;
                 connection.quiet_since = now;
             }
-            Event::DeadlineChanged { grace } => self.grace = Some(nanos(*grace)),
+            Event::DeadlineChanged { grace } => {
+                self.grace = Some(nanos(*grace));
+                // The window never grows again.
+                self.window_end = self.t1();
+            }
             Event::Escalate => self.escalate(),
             Event::HookFinished { hook, error } => {
                 let hook = self.hooks.get_mut(hook).ok_or(Refused::UnknownHook)?;
