@@ -24,12 +24,7 @@ pub(crate) struct Watch {
 impl Watch {
     /// Call after Node has its own handlers for the signals.
     pub(crate) fn start(signals: &[i32], budget: Duration, ledger: Arc<Ledger>) -> Result<Self> {
-        let interposers = signals
-            .iter()
-            .map(|signal| {
-                Interposer::chain(*signal).map_err(|error| convert::invalid(error.to_string()))
-            })
-            .collect::<Result<Vec<_>>>()?;
+        // In this order: a signal between the two would arm nothing.
         let watchdog = Watchdog::start(Options {
             signals: signals.to_vec(),
             budget_ns: u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX),
@@ -37,6 +32,12 @@ impl Watch {
             ..Options::default()
         })
         .map_err(|error| convert::invalid(error.to_string()))?;
+        let interposers = signals
+            .iter()
+            .map(|signal| {
+                Interposer::chain(*signal).map_err(|error| convert::invalid(error.to_string()))
+            })
+            .collect::<Result<Vec<_>>>()?;
         Ok(Self { watchdog, interposers })
     }
 
