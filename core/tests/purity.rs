@@ -1,0 +1,68 @@
+//! The machine owns no clock, thread, socket or unsafe, and needs no `std`: a test that
+//! fails when it gains one.
+
+use std::path::{Path, PathBuf};
+
+fn core() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_crate_is_no_std_and_forbids_unsafe() {
+    let root = read(&core().join("src/lib.rs"));
+    assert!(root.contains("\n#![no_std]\n"), "no_std, whatever the features are");
+    assert!(root.contains("\n#![forbid(unsafe_code)]\n"));
+    assert!(root.contains("#[cfg(test)]\nextern crate std;"));
+    assert_eq!(root.matches("extern crate std").count(), 1, "std is for tests only");
+}
+
+/// What a source says outside its tests, comments left out.
+fn code(text: &str) -> String {
+    let shipped = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let lines = shipped.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn no_source_names_std_a_clock_or_a_thread() {
+    let mut files = Vec::new();
+    sources(&core().join("src"), &mut files);
+    assert!(files.len() > 20);
+    for file in files {
+        let text = code(&read(&file));
+        for word in ["std::", "Instant", "SystemTime", "thread_local", "unsafe ", "static mut"] {
+            assert!(!text.contains(word), "{} says {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn dependencies_bring_no_std_either() {
+    let workspace = read(&core().join("../Cargo.toml"));
+    for name in ["serde", "serde_json"] {
+        let line = workspace.lines().find(|line| line.starts_with(&format!("{name} ")));
+        let line = line.unwrap_or_else(|| panic!("{name} is declared in the workspace"));
+        assert!(line.contains("default-features = false"), "{line}");
+        assert!(!line.contains("\"std\""), "{line}");
+    }
+    let manifest = read(&core().join("Cargo.toml"));
+    let dependencies = manifest.split("[dependencies]").nth(1).expect("has some");
+    let dependencies = dependencies.split("\n[").next().expect("has some").trim();
+    let expected = "serde = { workspace = true }\nserde_json = { workspace = true }";
+    assert_eq!(dependencies, expected, "a new dependency must be no_std: add it here knowingly");
+}
