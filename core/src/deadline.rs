@@ -111,3 +111,46 @@ pub(crate) struct Insisted {
 fn earlier(planned: Option<Time>, insisted: Option<Time>) -> Option<Time> {
     planned.into_iter().chain(insisted).min()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Grace, Settings};
+
+    const T0: Time = Time::from_nanos(1_000_000_000);
+
+    fn plan(grace: Grace, insisted: Insisted) -> [Option<Duration>; 3] {
+        let settings = Settings { grace: Some(grace), ..Settings::default() };
+        let policy = Policy::resolve(&settings, &Settings::default()).expect("fits");
+        let plan = Plan::new(T0, &policy, insisted);
+        [plan.drain, plan.close, plan.flush].map(|at| at.map(|at| at.since(T0)))
+    }
+
+    const fn ms(value: u64) -> Option<Duration> {
+        Some(Duration::from_millis(value))
+    }
+
+    #[test]
+    fn all_from_one_budget() {
+        let plan = |ms| plan(Grace::Limited(Duration::from_millis(ms)), Insisted::default());
+        assert_eq!(plan(30_000), [ms(24_000), ms(28_000), ms(28_900)]);
+        assert_eq!(plan(1_600), [ms(1_120), ms(1_360), ms(1_424)]);
+        assert_eq!(plan(0), [ms(0), ms(0), ms(0)]);
+    }
+
+    #[test]
+    fn unlimited_has_only_what_somebody_insists_on() {
+        assert_eq!(plan(Grace::Unlimited, Insisted::default()), [None; 3]);
+        let insisted = Insisted { drain: Some(T0), hooks: None };
+        assert_eq!(plan(Grace::Unlimited, insisted), [ms(0), None, None]);
+    }
+
+    #[test]
+    fn simultaneous_deadlines_fire_in_the_order_of_the_enum() {
+        let mut deadlines = Deadlines::default();
+        for wake in Wake::DEADLINES.into_iter().rev() {
+            deadlines.set(wake, Some(T0));
+            assert_eq!(deadlines.next(), Some((T0, wake)));
+        }
+    }
+}

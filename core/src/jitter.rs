@@ -20,3 +20,40 @@ const fn splitmix(value: u64) -> u64 {
     let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPAN: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn moments_lie_within_the_span_in_whole_microseconds() {
+        for id in 0..1_000 {
+            let moment = within(SPAN, 7, id, 1);
+            assert!(moment < SPAN);
+            assert_eq!(moment.as_nanos() % 1_000, 0);
+        }
+        assert_eq!(within(Duration::ZERO, 7, 1, 1), Duration::ZERO);
+        assert!(within(Duration::MAX, 7, 1, 1) < Duration::MAX);
+    }
+
+    #[test]
+    fn every_tenth_of_the_span_gets_its_share_of_connections() {
+        let mut tenths = [0_u32; 10];
+        for id in 0..10_000 {
+            let tenth = within(SPAN, 0, (id << 32) | 1, 3).as_micros() / 100_000;
+            tenths[usize::try_from(tenth).expect("below ten")] += 1;
+        }
+        assert!(tenths.iter().all(|share| (900..1_100).contains(share)), "{tenths:?}");
+    }
+
+    #[test]
+    fn seed_connection_and_purpose_each_change_the_moment() {
+        let moment = within(SPAN, 1, 1, 1);
+        assert_eq!(moment, within(SPAN, 1, 1, 1));
+        for other in [within(SPAN, 2, 1, 1), within(SPAN, 1, 2, 1), within(SPAN, 1, 1, 2)] {
+            assert_ne!(moment, other);
+        }
+    }
+}

@@ -3,6 +3,8 @@
 
 #[path = "../../core/tests/support/harness.rs"]
 mod harness;
+#[path = "../../core/tests/support/known.rs"]
+mod known;
 #[path = "../../core/tests/support/model.rs"]
 mod model;
 #[path = "../../core/tests/support/operations.rs"]

@@ -4,6 +4,7 @@
 pub mod driver;
 pub mod fields;
 pub mod harness;
+pub mod known;
 pub mod model;
 pub mod operations;
 pub mod scenario;

@@ -10,65 +10,10 @@ use lameduck::{
     Stage,
 };
 
+use super::known::{Connection, Counts, Hook, HookState, Request};
+
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
-
-#[derive(Default)]
-struct Request {
-    kind: Option<RequestKind>,
-    headers: bool,
-    finished: Option<Outcome>,
-    end_sent: bool,
-}
-
-struct Connection {
-    protocol: Protocol,
-    requests: BTreeMap<RequestId, Request>,
-    announced: bool,
-    told: bool,
-    /// Told to close, and until when it may take.
-    closing: Option<u64>,
-    cut: bool,
-    allowed: bool,
-    quiet_since: u64,
-}
-
-impl Connection {
-    fn long_lived(&self) -> bool {
-        matches!(self.protocol, Protocol::Websocket | Protocol::Tunnel | Protocol::Other)
-    }
-
-    fn idle(&self) -> bool {
-        self.requests.is_empty() && !self.long_lived()
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum HookState {
-    Waiting,
-    Running(u64),
-    Ended,
-}
-
-struct Hook {
-    stage: Stage,
-    order: i32,
-    timeout: Option<u64>,
-    state: HookState,
-}
-
-/// The verdicts, in the report's words.
-#[derive(Default, PartialEq, Eq, Debug)]
-struct Counts {
-    adopted: u64,
-    admitted: u64,
-    not_processed: u64,
-    completed: u64,
-    client_gone: u64,
-    refused: u64,
-    ended: u64,
-    forced: u64,
-}
 
 /// What the contract says of one shutdown so far.
 pub struct Model {
