@@ -12,13 +12,10 @@ if [ -n "$missing" ]; then
     exit 2
   fi
   # Installing must not start the services: the tests run their own.
-  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d.lameduck
-  chmod +x /usr/sbin/policy-rc.d.lameduck
   if [ ! -e /usr/sbin/policy-rc.d ]; then
-    ln -s policy-rc.d.lameduck /usr/sbin/policy-rc.d
-    trap 'rm -f /usr/sbin/policy-rc.d /usr/sbin/policy-rc.d.lameduck' EXIT
-  else
-    rm -f /usr/sbin/policy-rc.d.lameduck
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod +x /usr/sbin/policy-rc.d
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
   fi
   apt-get update -qq
   # shellcheck disable=SC2086
