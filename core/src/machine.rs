@@ -33,6 +33,9 @@ use crate::table::{self, Rule};
 use crate::tally::Tally;
 use crate::time::Time;
 
+/// Beyond so many, the timeline takes only what has not happened before.
+const MOST_MARKS: usize = 50;
+
 /// The graceful-shutdown state machine. Drive it in this order:
 ///
 /// 1. `handle_*`: [`handle`](Self::handle) every event as it happens, and
@@ -302,6 +305,10 @@ impl Machine {
     }
 
     fn mark(&mut self, at: Time, what: &'static str) {
+        // Whoever insists a thousand times must not drown the rest of the report.
+        if self.marks.len() >= MOST_MARKS && self.marks.iter().any(|(_, known)| *known == what) {
+            return;
+        }
         self.marks.push((at, what));
     }
 

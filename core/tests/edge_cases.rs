@@ -577,6 +577,17 @@ fn escalation_in_every_phase() {
 }
 
 #[test]
+fn whoever_insists_a_thousand_times_does_not_drown_the_report() {
+    let mut driver = Driver::draining();
+    for _ in 0..1_000 {
+        driver.take(Event::DeadlineChanged { grace: Duration::from_secs(20) });
+    }
+    let report = driver.finished();
+    assert!(report.timeline.len() < 60, "{} marks", report.timeline.len());
+    assert_eq!(report.timeline.last().map(|mark| mark.what), Some("done"));
+}
+
+#[test]
 fn a_window_that_ends_early_announces_at_once() {
     let mut driver = Driver::draining();
     for slot in 0..50 {

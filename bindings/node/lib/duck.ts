@@ -153,6 +153,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       throw new Error(`lameduck: job '${name}' was refused: the process is ${this.#phase}`);
     }
     const controller = new AbortController();
+    if (this.#aborted) controller.abort(deadlineNear());
     this.#jobs.set(id, { name, since: performance.now(), controller });
     let outcome = 'completed';
     try {
@@ -380,6 +381,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
         this.#abortRequests();
         break;
       case 'cancel_job':
+        this.#aborted = true;
         this.#jobs.get(effect.job!)?.controller.abort(deadlineNear());
         break;
       case 'run_hook':
