@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use serde::Serialize;
 
-use crate::report::Millis;
+use crate::millis::Millis;
 
 /// One thing that shutdown waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -5,9 +5,9 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::connection::Protocol;
 use crate::hook::Stage;
 use crate::id::{ConnectionId, HookId, JobId, ListenerId, RequestId};
+use crate::protocol::Protocol;
 use crate::time::Time;
 
 /// One thing that happened. See `table.rs` for which is legal when.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::Machine;
-use crate::connection::{Connection, Fate, Protocol, Request, Situation};
+use crate::connection::{Connection, Fate, Request, Situation};
 use crate::effect::Effect;
 use crate::event::{Outcome, RequestKind};
 use crate::id::{ConnectionId, RequestId};
@@ -14,6 +14,7 @@ use crate::jitter;
 use crate::ledger::IN_FLIGHT_MAX;
 use crate::phase::Phase;
 use crate::policy::NewRequests;
+use crate::protocol::Protocol;
 use crate::refusal::Refused;
 use crate::tally::{Tally, Verdict};
 use crate::time::Time;
