@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
+import { coarse } from './clock.js';
 import type { Driver } from './native.js';
 
 // The ledger's words; core/src/ledger.rs says what each bit means.
@@ -43,6 +44,10 @@ export class Exchange {
 /** One connection and its row of the ledger. */
 export class Connection {
   protocol: Protocol;
+  /** The response that Node has given the socket to. */
+  assigned: ServerResponse | null = null;
+  /** Whether `assigned` is kept up to date; else each response says when it has closed. */
+  assignments = false;
   /** While serving: the response in flight, since when, and those pipelined behind it. */
   current: ServerResponse | undefined;
   since = 0;
@@ -81,27 +86,44 @@ export class Connection {
     return remoteAddress === undefined ? 'unix socket' : `${remoteAddress}:${remotePort}`;
   }
 
+  /** Node has given the socket to the response, or taken it back. */
+  assign(response: ServerResponse | null): void {
+    this.assigned = response;
+    if (response === null) {
+      if (this.current !== undefined) this.leave(this.current);
+    } else if (this.current === undefined && this.#behind?.[0]?.response === response) {
+      this.#advance();
+    }
+  }
+
   /** While serving, a response is in flight. */
   enter(response: ServerResponse): void {
     if (this.current === undefined) {
       this.current = response;
-      this.since = performance.now();
+      this.since = coarse.now;
     } else {
-      (this.#behind ??= []).push({ response, since: performance.now() });
+      (this.#behind ??= []).push({ response, since: coarse.now });
     }
   }
 
   /** While serving, a response is in flight no more; whether it was. */
   leave(response: ServerResponse): boolean {
     if (this.current === response) {
-      const next = this.#behind?.shift();
-      this.current = next?.response;
-      if (next) this.since = next.since;
-      return true;
+      this.current = undefined;
+      if (!this.assignments) this.#advance();
+    } else {
+      const index = this.#behind?.findIndex((one) => one.response === response) ?? -1;
+      if (index < 0) return false;
+      this.#behind!.splice(index, 1);
     }
-    const index = this.#behind?.findIndex((one) => one.response === response) ?? -1;
-    if (index >= 0) this.#behind!.splice(index, 1);
-    return index >= 0;
+    this.end();
+    return true;
+  }
+
+  #advance(): void {
+    const next = this.#behind?.shift();
+    this.current = next?.response;
+    if (next) this.since = next.since;
   }
 
   /** What is in flight, without touching how it is kept. */

@@ -4,6 +4,7 @@ import { type IncomingMessage, Server as HttpServer } from 'node:http';
 import { Server as HttpsServer } from 'node:https';
 import type { Server } from 'node:net';
 
+import { startClock } from './clock.js';
 import { Connections } from './connections.js';
 import { type Duration, milliseconds, shown } from './duration.js';
 import { endStream, endUpgraded, force, halfClose } from './ending.js';
@@ -122,6 +123,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       throw new Error(`lameduck: the process is ${this.#phase} and takes no new server`);
     }
     attached.add(server);
+    startClock();
     this.#traffic.attach(server as HttpServer);
     return this;
   }

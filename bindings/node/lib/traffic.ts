@@ -5,9 +5,8 @@ import { type Connection, type Connections, Exchange, type Protocol } from './co
 import { answerUnavailable, lingerAfterResponse } from './ending.js';
 import type { Health } from './health.js';
 import { type Driver, native } from './native.js';
+import { connectionOf, type Tracked, watchAssignments } from './tracked.js';
 
-const connectionOf = Symbol('lameduck.connection');
-type Tracked = Socket & { [connectionOf]?: Connection; _parent?: Tracked };
 type Response = ServerResponse & { _header?: string };
 
 /** What traffic needs of its owner. */
@@ -114,6 +113,7 @@ export class Traffic {
         const kind = exchange.response && isStream(exchange.response) ? 'stream' : 'ordinary';
         driver.requestDescribed(handle, id, kind, exchange.label, now - age);
         if (!exchange.response) continue;
+        if (connection.assignments) exchange.response.on('close', this.#responseClosed);
         if (exchange.response.headersSent) {
           connection.announced ||= announces(exchange.response);
           driver.requestHeadersSent(handle, id, announces(exchange.response));
@@ -172,7 +172,7 @@ export class Traffic {
   #connected(socket: Tracked, server: Server): void {
     const { driver, connections } = this.#owner;
     const { connection, event } = connections.open(socket, server, 'http1');
-    socket[connectionOf] = connection;
+    watchAssignments(socket, connection);
     socket.on('close', this.#socketClosed);
     if (event) {
       driver.connectionOpened(connection.handle, 'http1');
@@ -188,7 +188,7 @@ export class Traffic {
       return;
     }
     connection.socket = socket;
-    socket[connectionOf] = connection;
+    watchAssignments(socket, connection);
     socket.on('close', this.#socketClosed);
   }
 
@@ -200,12 +200,16 @@ export class Traffic {
   /** A request was parsed; whether the application is to have it. */
   #begin(request: IncomingMessage, response: Response, server: Server): boolean {
     const connection = (request.socket as Tracked)[connectionOf] ?? this.#of(request.socket, server);
-    connection.used = true;
-    response.on('close', this.#responseClosed);
+    if (!connection.used) {
+      connection.used = true;
+      connection.assignments = connection.assigned === response;
+    }
     if (!connection.begin()) {
+      if (!connection.assignments) response.on('close', this.#responseClosed);
       connection.enter(response);
       return true;
     }
+    response.on('close', this.#responseClosed);
     const exchange = new Exchange(connection, request, response);
     connection.exchanges.push(exchange);
     return this.#admit(exchange);
@@ -293,8 +297,7 @@ export class Traffic {
   readonly #responseClosed = ((traffic: Traffic) =>
     function (this: Response): void {
       const connection = (this.req.socket as Tracked)[connectionOf]!;
-      if (connection.current !== undefined && connection.leave(this)) connection.end();
-      else traffic.#end(connection, this);
+      if (connection.current === undefined || !connection.leave(this)) traffic.#end(connection, this);
     })(this);
 
   readonly #socketClosed = ((traffic: Traffic) =>

@@ -109,3 +109,21 @@ test('a process that only imports it ends by itself', async () => {
   child.kill('SIGKILL');
   assert.deepEqual(result, [0, null]);
 });
+
+test('a connection that was there before counts from its next request on', async () => {
+  const { lameduck } = await import('../index.mjs');
+  const { createServer } = await import('node:http');
+  const server = createServer((_, response) => setTimeout(() => response.end('answer'), 150));
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const conn = await connect(server.address().port);
+  await conn.request('/');
+  const duck = lameduck(server, { exit: false, signals: [], logger: false, window: 50, quiet: 50 });
+  for (let round = 0; round < 3; round++) assert.equal((await conn.request('/')).text, 'answer');
+  assert.equal(duck.blockers().requests, 0);
+  const last = conn.request('/');
+  await sleep(50);
+  assert.equal(duck.blockers().requests, 1);
+  const report = await duck.shutdown();
+  assert.equal((await last).text, 'answer');
+  assert.deepEqual([report.requests.adopted, report.requests.completed, report.exit_code], [1, 1, 0]);
+});

@@ -11,6 +11,7 @@ const fixture = (name) => fileURLToPath(new URL(`./fixtures/${name}`, import.met
 test('a strict TypeScript program compiles, as an ES module and as CommonJS', () => {
   const flags = ['--noEmit', '--strict', '--target', 'es2022', '--module', 'node16', '--exactOptionalPropertyTypes'];
   const { status, stdout } = spawnSync(process.execPath, [tsc, ...flags, fixture('consumer.mts'), fixture('consumer.cts')], {
+    cwd: fileURLToPath(new URL('..', import.meta.url)),
     encoding: 'utf8',
   });
   assert.equal(status, 0, stdout);
