@@ -4,7 +4,7 @@ export type { Driver, JsEffect as Effect, JsSettings as Settings } from '../nati
 
 function load(): typeof Native {
   try {
-    return require('../native/index.js') as typeof Native;
+    return require(`../native/lameduck.${process.platform}-${process.arch}.node`) as typeof Native;
   } catch (cause) {
     throw new Error(
       `lameduck has no addon for ${process.platform}-${process.arch} in this installation; ` +
