@@ -91,7 +91,7 @@ impl Plan {
         let before = |span: Duration| hard.map(|hard| hard.minus(span).max(t0));
         let close = before((reserve / 4).min(Duration::from_secs(1)));
         // Not T itself: there the watchdog would race the orderly report.
-        let flush = before((reserve / 20).min(Duration::from_millis(100)));
+        let flush = before((reserve / 8).min(Duration::from_millis(100)));
         Self {
             drain: earlier(before(reserve), insisted.drain),
             close: earlier(close, insisted.hooks),
@@ -134,7 +134,7 @@ mod tests {
     fn all_from_one_budget() {
         let plan = |ms| plan(Grace::Limited(Duration::from_millis(ms)), Insisted::default());
         assert_eq!(plan(30_000), [ms(24_000), ms(28_000), ms(28_900)]);
-        assert_eq!(plan(1_600), [ms(1_120), ms(1_360), ms(1_424)]);
+        assert_eq!(plan(1_600), [ms(1_120), ms(1_360), ms(1_400)]);
         assert_eq!(plan(0), [ms(0), ms(0), ms(0)]);
     }
 

@@ -110,7 +110,7 @@ impl Model {
     }
 
     fn flush_end(&self) -> Option<u64> {
-        let kept = (self.reserve() / 20).min(100 * MS);
+        let kept = (self.reserve() / 8).min(100 * MS);
         self.before_t(kept).into_iter().chain(self.insisted_hooks).min()
     }
 
