@@ -97,7 +97,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     const numbers = this.#signals.listen(options.signals, interactive());
     if (this.#exit) {
       this.#signals.listenForErrors();
-      this.#driver.watch(numbers);
+      this.#watch(numbers);
     }
   }
 
@@ -257,6 +257,15 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     }
     this.#hooks.set(id, { name, stage, fn });
     return this;
+  }
+
+  /** Without the watchdog the server still serves, and its operator knows. */
+  #watch(signals: number[]): void {
+    try {
+      this.#driver.watch(signals);
+    } catch (error) {
+      this.#log.warn(`nothing guards the deadline against a blocked event loop: ${(error as Error).message}`);
+    }
   }
 
   /** Whether the server may listen. */

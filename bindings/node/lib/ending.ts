@@ -8,7 +8,7 @@ import type { Connection, Exchange } from './connections.js';
 /** A WebSocket close frame, 1012 "service restart" (IANA registry of RFC 6455 §7.4 codes). */
 const SERVICE_RESTART = Buffer.from([0x88, 0x02, 0x03, 0xf4]);
 const RETRY_AFTER_SECONDS = 1;
-/** How long a 503 at the drain deadline may take to leave the process. */
+/** How long the last answer on a connection may take to leave the process. */
 const LAST_WORDS_MS = 250;
 
 /** Answers 503, tells the client to go away, and takes the response from the application. */
@@ -66,10 +66,20 @@ export function force(connection: Connection): void {
     answerUnavailable(response);
     answered = true;
   }
-  if (!answered) {
-    socket.destroy();
-    return;
+  if (answered) endSoon(socket);
+  else socket.destroy();
+}
+
+/** As Node itself ends a request that took too long to arrive. */
+export function timeOut({ exchanges, socket }: Connection): void {
+  if (socket.writableEnded) return;
+  if (!exchanges.some(({ response }) => response?.headersSent)) {
+    socket.write('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n');
   }
+  endSoon(socket);
+}
+
+function endSoon(socket: Socket): void {
   socket.end();
   setTimeout(() => socket.destroy(), LAST_WORDS_MS).unref();
 }

@@ -2,7 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 import { type Connection, type Connections, Exchange, type Protocol } from './connections.js';
-import { answerUnavailable, lingerAfterResponse } from './ending.js';
+import { answerUnavailable, lingerAfterResponse, timeOut } from './ending.js';
 import type { Health } from './health.js';
 import { type Driver, native } from './native.js';
 import { connectionOf, type Tracked, watchAssignments } from './tracked.js';
@@ -48,7 +48,6 @@ export class Traffic {
         if (health?.answer(a as IncomingMessage, b as Response)) return true;
         return emit.call(this, event, a, b);
       }
-      // eslint-disable-next-line prefer-rest-params
       return traffic.#other(this, event, a, b) ? emit.apply(this, arguments as never) : true;
     } as Server['emit'];
     if (server.listening) this.#owner.listening(server);
@@ -128,10 +127,10 @@ export class Traffic {
   /** Node looks only every 30 s, which is longer than a whole shutdown. */
   timeOutRequests(): void {
     const now = performance.now();
-    for (const { exchanges, server, socket } of this.#owner.connections.all()) {
-      const limit = server.requestTimeout;
+    for (const connection of this.#owner.connections.all()) {
+      const limit = connection.server.requestTimeout;
       const late = ({ request, since }: Exchange) => !request.complete && now - since > limit;
-      if (limit > 0 && !socket.destroyed && exchanges.some(late)) timeOut(socket);
+      if (limit > 0 && connection.exchanges.some(late)) timeOut(connection);
     }
   }
 
@@ -331,12 +330,6 @@ export class Traffic {
       this.#owner.pump();
     }
   }
-}
-
-/** As Node itself ends a request that took too long to arrive. */
-function timeOut(socket: Socket): void {
-  if (!socket.writableEnded) socket.write('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n');
-  socket.destroySoon();
 }
 
 /** Whether the head on the wire says `Connection: close`. */
