@@ -413,7 +413,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     this.#phase = phase;
     const { requests, idle_connections } = this.blockers();
     if (phase === 'draining') {
-      this.#log.info(`draining: ${requests} requests in flight, ${idle_connections} idle connections`);
+      this.#log.info(`draining: requests in flight: ${requests}, idle connections: ${idle_connections}`);
       this.#drain.abort(new Error('the server is draining'));
     } else if (phase === 'closing') {
       this.#log.info('closing: every request has its verdict');

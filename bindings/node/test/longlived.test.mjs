@@ -1,6 +1,8 @@
 // Streams and upgraded sockets: told at once, ended in their own manner, never past the deadline.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { test } from 'node:test';
+import WebSocket from 'ws';
 import { connect, head } from './support/client.mjs';
 import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, sleep, start } from './support/server.mjs';
 import { assertReport, assertVerdict } from './support/report.mjs';
@@ -109,4 +111,28 @@ test('an upgraded socket that the client closes is no reason to wait', async (t)
   const end = await server.end();
   assertReport(end, 0);
   assertGoneEarly(end, BUDGET);
+});
+
+test('a WebSocket (ws) works until the second half of the window, then gets close 1012 and a clean end', async (t) => {
+  const budget = { ...BUDGET, window: 1000 };
+  const server = await start(t, {
+    options: budget,
+    setup: ({ server, require }) => {
+      const { WebSocketServer } = require('ws');
+      new WebSocketServer({ server }).on('connection', (socket) => socket.on('message', (data) => socket.send(`echo ${data}`)));
+    },
+  });
+  const client = new WebSocket(`ws://127.0.0.1:${server.port}`);
+  const said = [];
+  client.on('message', (data) => said.push(String(data)));
+  await once(client, 'open');
+  server.signal();
+  await sleep(budget.window / 2 - 200);
+  client.send('still there');
+  const [code] = await once(client, 'close');
+  assert.deepEqual({ code, said }, { code: 1012, said: ['echo still there'] });
+  const end = await server.end();
+  assertReport(end, 0);
+  assertVerdict(end.report, 'ended', 1);
+  assertGoneEarly(end, budget);
 });
