@@ -1,7 +1,7 @@
 // Idle and silent connections: closed, but never under a request, and never in the way of the exit.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { connect } from './support/client.mjs';
+import { connect, head } from './support/client.mjs';
 import { BUDGET, assertGoneEarly, sleep, start } from './support/server.mjs';
 import { assertReport, assertVerdict } from './support/report.mjs';
 
@@ -106,3 +106,21 @@ test('nobody connected: the exit waits for no deadline', async (t) => {
   assertReport(end, 0);
   assertGoneEarly(end, BUDGET);
 });
+
+for (const [what, requests] of [['first', 0], ['second', 1]]) {
+  test(`half of a ${what} head before the signal: the last look keeps the connection until the head is whole`, async (t) => {
+    const server = await start(t);
+    const conn = await connect(server.port);
+    for (let count = 0; count < requests; count++) await conn.request('/fast');
+    const whole = head('/fast');
+    conn.write(whole.slice(0, 20));
+    await sleep(50);
+    server.signal();
+    // Closes are spread over the first second after t1; every idle connection is closed by then.
+    await sleep(BUDGET.window + BUDGET.quiet + 1_150);
+    conn.write(whole.slice(20));
+    assert.equal((await conn.response()).status, 200);
+    const end = await server.end();
+    assertReport(end, 0);
+  });
+}
