@@ -148,19 +148,17 @@ export class Connection {
     return before >= HANDED;
   }
 
-  /** Counts a request's end; whether that is an event for the machine. */
-  end(): boolean {
+  /** Counts a request's end. */
+  end(): void {
     const before = this.words[this.at]!;
     this.words[this.at] = (before & IN_FLIGHT) === 0 ? before | FAULT : before - 1;
-    return before >= HANDED;
   }
 
-  /** Changes the protocol; whether that is an event for the machine. */
-  upgrade(protocol: Protocol): boolean {
+  /** Changes the protocol. */
+  upgrade(protocol: Protocol): void {
     const before = this.words[this.at]!;
     this.protocol = protocol;
     this.words[this.at] = (before & ~PROTOCOL) | (PROTOCOLS.indexOf(protocol) << 16);
-    return before >= HANDED;
   }
 }
 

@@ -291,9 +291,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   #stop(cause: string, detail: string): Promise<Report> {
     const known = CAUSES.includes(cause);
     const named = known ? cause : 'programmatic';
-    const first = this.#shutdown === undefined;
-    this.#shutdown ??= deferred();
-    if (first) {
+    if (this.#shutdown === undefined) {
+      this.#shutdown = deferred();
       enter(this);
       this.#detail = detail;
       this.#log.info(`stopping: ${detail}`);
