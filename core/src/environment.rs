@@ -6,6 +6,8 @@ use core::time::Duration;
 
 use crate::policy::{Contradiction, Grace, Settings};
 
+const GRACE: &str = "LAMEDUCK_GRACE";
+
 /// Reads the settings from variables that the caller looks up.
 ///
 /// `LAMEDUCK_GRACE` (also `unlimited`), `LAMEDUCK_WINDOW`, `LAMEDUCK_MARGIN`,
@@ -18,9 +20,9 @@ pub fn settings(variable: impl Fn(&str) -> Option<String>) -> Result<Settings, C
         Some(value) if !value.trim().is_empty() => parse(name, value.trim()).map(Some),
         _ => Ok(None),
     };
-    let grace = match variable("LAMEDUCK_GRACE") {
+    let grace = match variable(GRACE) {
         Some(value) if value.trim() == "unlimited" => Some(Grace::Unlimited),
-        _ => seconds("LAMEDUCK_GRACE")?.map(Grace::Limited),
+        _ => seconds(GRACE)?.map(Grace::Limited),
     };
     Ok(Settings {
         grace,
@@ -41,9 +43,12 @@ fn parse(name: &str, value: &str) -> Result<Duration, Contradiction> {
         .filter(|_| digits)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| {
+            let unlimited =
+                if name == GRACE { format!(" or {name}=unlimited") } else { String::new() };
             Contradiction(format!(
-                "{name}={value} is not a number of seconds, zero or more; write {name}=30 or \
-                 {name}=0.5"
+                "{name}={} is not a number of seconds, zero or more; write {name}=30 or \
+                 {name}=0.5{unlimited}",
+                value.escape_debug() // somebody else's text: the sentence stays one line
             ))
         })
 }

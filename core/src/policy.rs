@@ -177,7 +177,7 @@ impl Policy {
         let margin = asked
             .pick(|s| s.margin, || DEFAULT_MARGIN.min(base / 10).min(base.saturating_sub(taken)));
         let budget = base.checked_sub(margin.value).ok_or_else(|| {
-            Contradiction(format!("margin {} exceeds grace {}", text(margin.value), text(base)))
+            Contradiction(format!("margin {} exceeds grace {}", exact(margin.value), exact(base)))
         })?;
         for (name, extra) in [("settle", settle), ("quiet", quiet), ("abort_lead", abort_lead)] {
             let parts = [("window", window), (name, extra), ("reserve", reserve)];
@@ -334,12 +334,12 @@ fn check_sum(
         return Ok(());
     }
     let terms: Vec<String> =
-        set.iter().map(|(name, span)| format!("{name} {}", text(*span))).collect();
+        set.iter().map(|(name, span)| format!("{name} {}", exact(*span))).collect();
     Err(Contradiction(format!(
         "{} exceeds grace {} − margin {}",
         terms.join(" + "),
-        text(grace),
-        text(margin)
+        exact(grace),
+        exact(margin)
     )))
 }
 
@@ -348,19 +348,28 @@ pub fn text(span: Duration) -> String {
     if span.is_zero() {
         String::from("0s")
     } else if span < Duration::from_secs(1) {
-        decimal(span.as_micros(), 1_000, "ms")
+        decimal(span.as_micros(), 3, "ms")
     } else {
-        decimal(span.as_millis(), 1_000, "s")
+        decimal(span.as_millis(), 3, "s")
     }
 }
 
-fn decimal(value: u128, unit: u128, suffix: &str) -> String {
-    let (whole, part) = (value / unit, value % unit);
-    if part == 0 {
-        format!("{whole}{suffix}")
+/// The same to its last digit: a sum that is a nanosecond too long must look too long.
+fn exact(span: Duration) -> String {
+    if span.is_zero() || span >= Duration::from_secs(1) {
+        decimal(span.as_nanos(), 9, "s")
     } else {
-        let digits = format!("{part:03}");
-        format!("{whole}.{}{suffix}", digits.trim_end_matches('0'))
+        decimal(span.as_nanos(), 6, "ms")
+    }
+}
+
+fn decimal(value: u128, places: usize, suffix: &str) -> String {
+    // With a digit before the point, then as many as there are places after it.
+    let digits = format!("{value:0width$}", width = places + 1);
+    let (whole, part) = digits.split_at(digits.len() - places);
+    match part.trim_end_matches('0') {
+        "" => format!("{whole}{suffix}"),
+        part => format!("{whole}.{part}{suffix}"),
     }
 }
 
@@ -469,7 +478,7 @@ mod tests {
     fn absurd_times_are_refused_or_fit_and_never_overflow() {
         let forever = Some(Duration::MAX);
         let all = Settings { window: forever, reserve: forever, quiet: forever, ..with_grace(1) };
-        assert!(refused(all.clone()).starts_with("window 18446744073709551615.999s + "));
+        assert!(refused(all.clone()).starts_with("window 18446744073709551615.999999999s + "));
         let unlimited = Settings { grace: Some(Grace::Unlimited), ..all };
         assert_eq!(resolve(unlimited).window.value, Duration::MAX);
         let long = Settings { grace: Some(Grace::Limited(Duration::MAX)), ..Settings::default() };

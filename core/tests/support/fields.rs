@@ -1,23 +1,66 @@
 //! Reads JSON objects and says file, field and rule of whatever is wrong with them.
 
+use std::fmt;
 use std::time::Duration;
 
+use lameduck::{Grace, Time};
 use serde_json::{Map, Value};
+
+/// What is wrong, as a sentence: `file: field: rule`, or `file: rule` when it is about all of it.
+pub type Malformed = String;
+
+/// Where in a file something stands: `bad.json: steps[2].event`.
+#[derive(Clone)]
+pub struct Place {
+    file: String,
+    path: String,
+}
+
+impl Place {
+    /// All of the file.
+    pub fn file(name: &str) -> Self {
+        Self { file: name.to_string(), path: String::new() }
+    }
+
+    /// The field `name` of the object that stands here.
+    pub fn field(&self, name: &str) -> Self {
+        // Names of fields come from files too: the sentence stays one line.
+        let name = name.escape_debug();
+        let dot = if self.path.is_empty() { "" } else { "." };
+        Self { file: self.file.clone(), path: format!("{}{dot}{name}", self.path) }
+    }
+
+    /// An item of the array that stands here.
+    pub fn item(&self, index: usize) -> Self {
+        Self { file: self.file.clone(), path: format!("{}[{index}]", self.path) }
+    }
+
+    pub fn wrong(&self, rule: &str) -> Malformed {
+        format!("{self}: {rule}")
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if !self.path.is_empty() {
+            write!(f, ": {}", self.path)?;
+        }
+        Ok(())
+    }
+}
 
 /// An object that is being read, and where it stands.
 pub struct Fields<'a> {
-    place: String,
+    place: Place,
     object: &'a Map<String, Value>,
 }
 
-/// What is wrong, as a sentence.
-pub type Malformed = String;
-
 impl<'a> Fields<'a> {
-    pub fn of(place: &str, value: &'a Value) -> Result<Self, Malformed> {
+    pub fn of(place: Place, value: &'a Value) -> Result<Self, Malformed> {
         match value {
-            Value::Object(object) => Ok(Self { place: place.to_string(), object }),
-            _ => Err(format!("{place}: must be an object")),
+            Value::Object(object) => Ok(Self { place, object }),
+            _ => Err(place.wrong("must be an object")),
         }
     }
 
@@ -25,10 +68,14 @@ impl<'a> Fields<'a> {
     pub fn only(&self, known: &[&str]) -> Result<(), Malformed> {
         match self.object.keys().find(|key| !known.contains(&key.as_str())) {
             Some(key) => {
-                Err(format!("{}.{key}: no such field; known are {}", self.place, known.join(", ")))
+                Err(self.wrong(key, &format!("no such field; known are {}", known.join(", "))))
             }
             None => Ok(()),
         }
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.object.keys().map(String::as_str)
     }
 
     pub fn raw(&self, name: &str) -> Option<&'a Value> {
@@ -39,8 +86,26 @@ impl<'a> Fields<'a> {
         self.raw(name).ok_or_else(|| self.wrong(name, "is missing"))
     }
 
+    pub fn place(&self, name: &str) -> Place {
+        self.place.field(name)
+    }
+
+    pub fn wrong_as_a_whole(&self, rule: &str) -> Malformed {
+        self.place.wrong(rule)
+    }
+
     pub fn wrong(&self, name: &str, rule: &str) -> Malformed {
-        format!("{}.{name}: {rule}", self.place)
+        self.place.field(name).wrong(rule)
+    }
+
+    /// The object that the field holds.
+    pub fn object(&self, name: &str) -> Result<Self, Malformed> {
+        Self::of(self.place(name), self.must(name)?)
+    }
+
+    pub fn array(&self, name: &str) -> Result<&'a [Value], Malformed> {
+        let items = self.must(name)?.as_array().map(Vec::as_slice);
+        items.ok_or_else(|| self.wrong(name, "must be an array"))
     }
 
     pub fn text(&self, name: &str) -> Result<&'a str, Malformed> {
@@ -58,14 +123,16 @@ impl<'a> Fields<'a> {
 
     /// A whole number, exact in every language.
     pub fn whole(&self, name: &str) -> Result<u64, Malformed> {
-        let rule = "must be a whole number from 0 to 2^52 − 1";
-        let number = self.must(name)?.as_u64().filter(|number| *number < 1 << 52);
-        number.ok_or_else(|| self.wrong(name, rule))
+        self.below(name, 52)
     }
 
     pub fn small(&self, name: &str) -> Result<u32, Malformed> {
-        let rule = "must be a whole number from 0 to 2^32 − 1";
-        u32::try_from(self.whole(name)?).map_err(|_| self.wrong(name, rule))
+        self.below(name, 32).map(|number| u32::try_from(number).expect("below 2^32"))
+    }
+
+    fn below(&self, name: &str, bits: u32) -> Result<u64, Malformed> {
+        let number = self.must(name)?.as_u64().filter(|number| number >> bits == 0);
+        number.ok_or_else(|| self.wrong(name, &whole_number(bits)))
     }
 
     pub fn order(&self, name: &str) -> Result<i32, Malformed> {
@@ -76,7 +143,9 @@ impl<'a> Fields<'a> {
     /// A 64-bit number, as a string of decimal digits.
     pub fn decimal(&self, name: &str) -> Result<u64, Malformed> {
         let rule = "must be a string of decimal digits below 2^64";
-        self.text(name)?.parse().map_err(|_| self.wrong(name, rule))
+        let text = self.text(name)?;
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| digits).ok_or_else(|| self.wrong(name, rule))
     }
 
     pub fn flag(&self, name: &str) -> Result<bool, Malformed> {
@@ -89,6 +158,33 @@ impl<'a> Fields<'a> {
 
     pub fn millis(&self, name: &str) -> Result<Duration, Malformed> {
         self.whole(name).map(Duration::from_millis)
+    }
+
+    /// Microseconds, or null.
+    pub fn optional_micros(&self, name: &str) -> Result<Option<Duration>, Malformed> {
+        if self.must(name)?.is_null() {
+            return Ok(None);
+        }
+        let micros = self.micros(name).map(Some);
+        micros.map_err(|_| self.wrong(name, &format!("{}, or null", whole_number(52))))
+    }
+
+    /// Milliseconds, or `"unlimited"`.
+    pub fn grace(&self, name: &str) -> Result<Grace, Malformed> {
+        if self.must(name)? == "unlimited" {
+            return Ok(Grace::Unlimited);
+        }
+        let limited = self.millis(name).map(Grace::Limited);
+        let or_unlimited = || format!("{}, or \"unlimited\"", whole_number(52));
+        limited.map_err(|_| self.wrong(name, &or_unlimited()))
+    }
+
+    /// The moment so many microseconds after `origin`.
+    pub fn moment(&self, name: &str, origin: Time) -> Result<Time, Malformed> {
+        let rule = format!("origin_ns + 1000 × {name} must be below 2^64");
+        let nanos = self.whole(name)?.checked_mul(1_000);
+        let moment = nanos.and_then(|nanos| origin.as_nanos().checked_add(nanos));
+        moment.map(Time::from_nanos).ok_or_else(|| self.wrong(name, &rule))
     }
 
     /// One of the names that `all` lists.
@@ -109,4 +205,8 @@ impl<'a> Fields<'a> {
     ) -> Result<Option<T>, Malformed> {
         self.raw(name).map(|_| read(self, name)).transpose()
     }
+}
+
+fn whole_number(bits: u32) -> String {
+    format!("must be a whole number from 0 to 2^{bits} − 1")
 }

@@ -1,15 +1,15 @@
 //! One vector: a policy, timed events, and what the machine says to them.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use lameduck::{
-    Event, Grace, Machine, NewRequests, Policy, Readiness, Refused, Settings, Time, environment,
+    Event, Machine, NewRequests, Phase, Policy, Readiness, Refused, Settings, Time, environment,
 };
 use serde_json::{Map, Value, json};
 
-use super::fields::{Fields, Malformed};
+use super::fields::{Fields, Malformed, Place};
 use super::words;
 
 /// A wake more often than this within one `run` is a loop.
@@ -17,12 +17,13 @@ const MOST_TICKS: usize = 10_000;
 
 /// What a file says, before its expectations are looked at.
 pub struct Scenario {
+    place: Place,
     about: String,
     origin: Time,
     policy: Option<Value>,
     environment: Option<Value>,
     resolved: Result<Policy, String>,
-    steps: Vec<(u64, Step)>,
+    steps: Vec<(Time, Step)>,
 }
 
 enum Step {
@@ -35,23 +36,30 @@ enum Step {
 impl Scenario {
     /// Reads a vector.
     pub fn parse(file: &str, text: &str) -> Result<(Self, Value), Malformed> {
-        let value: Value =
-            serde_json::from_str(text).map_err(|error| format!("{file}: is not JSON: {error}"))?;
-        let top = Fields::of(file, &value)?;
+        let place = Place::file(file);
+        let value: Value = serde_json::from_str(text)
+            .map_err(|error| place.wrong(&format!("is not JSON: {error}")))?;
+        let top = Fields::of(place.clone(), &value)?;
         let known =
             ["about", "origin_ns", "policy", "environment", "contradiction", "steps", "report"];
         top.only(&known)?;
         let about = top.text("about")?.to_string();
         let origin = top.maybe("origin_ns", Fields::decimal)?.unwrap_or(0);
         let origin = Time::from_nanos(origin);
-        let resolved = policy(file, &top)?;
+        let resolved = policy(&top)?;
         let (policy, environment) = (top.raw("policy").cloned(), top.raw("environment").cloned());
-        let steps = if top.raw("contradiction").is_some() && top.raw("steps").is_none() {
+        let steps = if top.maybe("contradiction", Fields::text)?.is_some() {
+            for name in ["steps", "report"] {
+                if top.raw(name).is_some() {
+                    return Err(top.wrong(name, "must not stand beside a contradiction"));
+                }
+            }
             Vec::new()
         } else {
-            steps(file, &top, origin)?
+            steps(&top, origin)?
         };
-        Ok((Self { about, origin, policy, environment, resolved, steps }, value))
+        top.maybe("report", Fields::object)?;
+        Ok((Self { place, about, origin, policy, environment, resolved, steps }, value))
     }
 
     /// Plays it and returns the vector as the machine makes it.
@@ -68,93 +76,107 @@ impl Scenario {
                 vector.insert("contradiction".into(), json!(sentence));
             }
             Ok(policy) => {
-                let mut machine = Machine::new(policy.clone());
-                let mut last = self.origin;
-                let mut latest = last;
-                let mut played = Vec::new();
-                for (at_us, step) in &self.steps {
-                    last = words::after(self.origin, Duration::from_micros(*at_us));
-                    self.step(&mut machine, step, (last, latest), &mut played)?;
-                    latest = latest.max(last);
+                let mut played = Played {
+                    machine: Machine::new(policy.clone()),
+                    origin: self.origin,
+                    last: self.origin,
+                    latest: self.origin,
+                    steps: Vec::new(),
+                };
+                let steps = self.place.field("steps");
+                for (index, (at, step)) in self.steps.iter().enumerate() {
+                    played.step(*at, step).map_err(|rule| steps.item(index).wrong(&rule))?;
                 }
-                let report = machine.report(last).to_json();
-                let report = serde_json::from_str(&report).map_err(|error| error.to_string())?;
-                vector.insert("steps".into(), Value::Array(played));
+                let report = played.machine.report(played.last).to_json();
+                let report = serde_json::from_str(&report).expect("the report is JSON");
+                vector.insert("steps".into(), Value::Array(played.steps));
                 vector.insert("report".into(), report);
             }
         }
         Ok(Value::Object(vector))
     }
+}
 
-    fn step(
-        &self,
-        machine: &mut Machine,
-        step: &Step,
-        (now, latest): (Time, Time),
-        played: &mut Vec<Value>,
-    ) -> Result<(), Malformed> {
+/// A machine and what it said so far.
+struct Played {
+    machine: Machine,
+    origin: Time,
+    /// When the last step was, and the latest of them.
+    last: Time,
+    latest: Time,
+    steps: Vec<Value>,
+}
+
+impl Played {
+    fn step(&mut self, at: Time, step: &Step) -> Result<(), String> {
         match step {
             Step::Event(given, event) => {
-                let refused = machine.handle(event.clone(), now).err();
-                played.push(self.outcome(machine, now, ("event", given.clone()), refused)?);
+                let refused = self.machine.handle(event.clone(), at).err();
+                self.outcome(at, ("event", given.clone()), refused)
             }
-            Step::Tick => {
-                machine.tick(now);
-                played.push(self.outcome(machine, now, ("tick", json!(true)), None)?);
-            }
+            Step::Tick => self.tick(at),
             Step::Run => {
-                let mut passed = latest;
                 for _ in 0..MOST_TICKS {
-                    let Some((at, _)) = machine.next_wake().filter(|(at, _)| *at <= now) else {
+                    let Some((wake, _)) = self.machine.next_wake().filter(|(wake, _)| *wake <= at)
+                    else {
                         return Ok(());
                     };
-                    passed = passed.max(at);
-                    machine.tick(passed);
-                    played.push(self.outcome(machine, passed, ("tick", json!(true)), None)?);
+                    self.tick(self.latest.max(wake))?;
                 }
-                return Err(format!("{}: the machine wakes without end", self.about));
+                Err("the machine wakes without end".into())
             }
         }
-        Ok(())
     }
 
+    fn tick(&mut self, at: Time) -> Result<(), String> {
+        self.machine.tick(at);
+        self.outcome(at, ("tick", json!(true)), None)
+    }
+
+    /// Writes down what the machine says to what was given at `at`.
     fn outcome(
-        &self,
-        machine: &mut Machine,
-        now: Time,
+        &mut self,
+        at: Time,
         (what, given): (&str, Value),
         refused: Option<Refused>,
-    ) -> Result<Value, Malformed> {
+    ) -> Result<(), String> {
+        let machine = &mut self.machine;
         let effects: Vec<Value> =
             std::iter::from_fn(|| machine.poll_effect()).map(words::effect).collect();
         let wake = match machine.next_wake() {
-            Some((at, why)) => json!({ "at_us": self.micros(at)?, "why": why.name() }),
+            Some((at, why)) => json!({ "at_us": micros(self.origin, at)?, "why": why.name() }),
             None => Value::Null,
         };
         let mut step = Map::new();
-        step.insert("at_us".into(), json!(self.micros(now)?));
+        step.insert("at_us".into(), json!(micros(self.origin, at)?));
         step.insert(what.into(), given);
         step.extend(refused.map(|refused| ("refused".into(), json!(refused.name()))));
         step.insert("effects".into(), Value::Array(effects));
         step.insert("wake".into(), wake);
         step.insert("phase".into(), json!(machine.phase().name()));
-        Ok(Value::Object(step))
-    }
-
-    fn micros(&self, at: Time) -> Result<u64, Malformed> {
-        let nanos = at.as_nanos() - self.origin.as_nanos();
-        if nanos.is_multiple_of(1_000) {
-            Ok(nanos / 1_000)
-        } else {
-            Err(format!("{}: {nanos} ns after the origin is no whole microsecond", self.about))
-        }
+        self.steps.push(Value::Object(step));
+        self.last = at;
+        self.latest = self.latest.max(at);
+        Ok(())
     }
 }
 
-fn policy(file: &str, top: &Fields<'_>) -> Result<Result<Policy, String>, Malformed> {
+/// A moment as vectors write it: exact in every language.
+fn micros(origin: Time, at: Time) -> Result<u64, String> {
+    let nanos = at.since(origin).as_nanos();
+    let micros = u64::try_from(nanos / 1_000).expect("a time has 64 bits");
+    if !nanos.is_multiple_of(1_000) {
+        Err(format!("leads to a wake {nanos} ns after the origin, which is no whole microsecond"))
+    } else if micros >> 52 != 0 {
+        Err(format!("leads to a wake {micros} µs after the origin, which is not below 2^52"))
+    } else {
+        Ok(micros)
+    }
+}
+
+fn policy(top: &Fields<'_>) -> Result<Result<Policy, String>, Malformed> {
     let empty = json!({});
-    let place = format!("{file}: policy");
-    let fields = Fields::of(&place, top.raw("policy").unwrap_or(&empty))?;
+    let fields = Fields::of(top.place("policy"), top.raw("policy").unwrap_or(&empty))?;
     fields.only(&[
         "grace_ms",
         "window_ms",
@@ -169,14 +191,10 @@ fn policy(file: &str, top: &Fields<'_>) -> Result<Result<Policy, String>, Malfor
         "interactive",
         "development",
     ])?;
-    let grace = |fields: &Fields<'_>, name: &str| match fields.raw(name) {
-        Some(Value::String(text)) if text == "unlimited" => Ok(Grace::Unlimited),
-        _ => fields.millis(name).map(Grace::Limited),
-    };
     let new_requests = [("refuse", NewRequests::Refuse), ("serve", NewRequests::Serve)];
     let readiness = [("fail", Readiness::Fail), ("keep", Readiness::Keep)];
     let code = Settings {
-        grace: fields.maybe("grace_ms", grace)?,
+        grace: fields.maybe("grace_ms", Fields::grace)?,
         margin: fields.maybe("margin_ms", Fields::millis)?,
         reserve: fields.maybe("reserve_ms", Fields::millis)?,
         window: fields.maybe("window_ms", Fields::millis)?,
@@ -189,39 +207,69 @@ fn policy(file: &str, top: &Fields<'_>) -> Result<Result<Policy, String>, Malfor
         interactive: fields.maybe("interactive", Fields::flag)?.unwrap_or(false),
         development: fields.maybe("development", Fields::flag)?.unwrap_or(false),
     };
-    let place = format!("{file}: environment");
-    let given = top.raw("environment").unwrap_or(&empty);
-    let fields = Fields::of(&place, given)?;
-    let mut variables = BTreeMap::new();
-    for name in given.as_object().into_iter().flat_map(Map::keys) {
-        variables.insert(name.clone(), fields.text(name)?.to_string());
-    }
-    Ok(environment::settings(|name| variables.get(name).cloned())
+    let environment = variables(top)?;
+    Ok(environment::settings(|name| environment.get(name).cloned())
         .and_then(|environment| Policy::resolve(&code, &environment))
         .map_err(|contradiction| contradiction.to_string()))
 }
 
-fn steps(file: &str, top: &Fields<'_>, origin: Time) -> Result<Vec<(u64, Step)>, Malformed> {
-    let Some(Value::Array(rows)) = top.raw("steps") else {
-        return Err(format!("{file}.steps: must be an array"));
+/// The variables of the file: strings. One of ours that nobody asks for is misspelt; of others an
+/// environment is full.
+fn variables(top: &Fields<'_>) -> Result<BTreeMap<String, String>, Malformed> {
+    let asked = RefCell::new(BTreeSet::new());
+    let nothing = environment::settings(|name| {
+        asked.borrow_mut().insert(name.to_string());
+        None
+    });
+    assert!(nothing.is_ok(), "no variable is none too many");
+    let asked = asked.into_inner();
+    let known: Vec<&str> = asked.iter().map(String::as_str).collect();
+    let Some(fields) = top.maybe("environment", Fields::object)? else {
+        return Ok(BTreeMap::new());
     };
-    let mut steps = Vec::new();
-    for (index, row) in rows.iter().enumerate() {
-        let place = format!("{file}: steps[{index}]");
-        let fields = Fields::of(&place, row)?;
-        fields.only(&["at_us", "event", "tick", "run", "refused", "effects", "wake", "phase"])?;
-        let step = match (fields.raw("event"), fields.raw("tick"), fields.raw("run")) {
-            (Some(event), None, None) => {
-                let inner = Fields::of(&format!("{place}.event"), event)?;
-                Step::Event(event.clone(), words::event(&inner, origin)?)
-            }
-            (None, Some(Value::Bool(true)), None) => Step::Tick,
-            (None, None, Some(Value::Bool(true))) => Step::Run,
-            _ => return Err(format!("{place}: must have either an event or \"tick\": true")),
-        };
-        steps.push((fields.whole("at_us")?, step));
+    let misspelt = |name: &&str| name.starts_with("LAMEDUCK_") && !known.contains(name);
+    if let Some(name) = fields.names().find(misspelt) {
+        let rule = format!("no such variable; known are {}", known.join(", "));
+        return Err(fields.wrong(name, &rule));
     }
-    Ok(steps)
+    fields.names().map(|name| Ok((name.to_string(), fields.text(name)?.to_string()))).collect()
+}
+
+fn steps(top: &Fields<'_>, origin: Time) -> Result<Vec<(Time, Step)>, Malformed> {
+    let place = top.place("steps");
+    let rows = top.array("steps")?.iter().enumerate();
+    rows.map(|(index, row)| step(&Fields::of(place.item(index), row)?, origin)).collect()
+}
+
+fn step(fields: &Fields<'_>, origin: Time) -> Result<(Time, Step), Malformed> {
+    fields.only(&["at_us", "event", "tick", "run", "refused", "effects", "wake", "phase"])?;
+    let at = fields.moment("at_us", origin)?;
+    let step = match ["event", "tick", "run"].map(|name| fields.raw(name)) {
+        [Some(event), None, None] => {
+            Step::Event(event.clone(), words::event(&fields.object("event")?, origin)?)
+        }
+        [None, Some(Value::Bool(true)), None] => Step::Tick,
+        [None, None, Some(Value::Bool(true))] => Step::Run,
+        _ => return Err(fields.wrong_as_a_whole("must have either an event or \"tick\": true")),
+    };
+    expectations(fields)?;
+    Ok((at, step))
+}
+
+/// Only their shapes: what they say is compared with what the machine says.
+fn expectations(fields: &Fields<'_>) -> Result<(), Malformed> {
+    if fields.maybe("refused", Fields::text)?.is_some() && fields.raw("event").is_none() {
+        return Err(fields.wrong("refused", "stands beside an event only"));
+    }
+    fields.maybe("effects", Fields::array)?;
+    if fields.raw("wake").is_some_and(|wake| !wake.is_null()) {
+        let wake = fields.object("wake")?;
+        wake.only(&["at_us", "why"])?;
+        wake.whole("at_us")?;
+        wake.text("why")?;
+    }
+    fields.maybe("phase", |f, name| f.one_of(name, &Phase::ALL.map(|phase| (phase.name(), ()))))?;
+    Ok(())
 }
 
 /// The vector as the files hold it: a line a step, names in a fixed order.

@@ -1,7 +1,5 @@
 //! Events and effects as vectors write them.
 
-use std::time::Duration;
-
 use lameduck::{
     Cause, ConnectionId, Effect, Event, HookId, JobId, JobOutcome, ListenerId, Outcome, Protocol,
     RequestId, RequestKind, Stage, Time,
@@ -96,10 +94,7 @@ pub fn event(fields: &Fields<'_>, origin: Time) -> Result<Event, Malformed> {
                 stage: fields.one_of("stage", &STAGES)?,
                 name: fields.text("name")?.to_string(),
                 order: fields.order("order")?,
-                timeout: match fields.raw("timeout_us") {
-                    Some(Value::Null) => None,
-                    _ => Some(fields.micros("timeout_us")?),
-                },
+                timeout: fields.optional_micros("timeout_us")?,
             }
         }
         "job_finished" => {
@@ -132,7 +127,7 @@ pub fn event(fields: &Fields<'_>, origin: Time) -> Result<Event, Malformed> {
                 request: request()?,
                 kind: kind()?,
                 label: fields.text("label")?.to_string(),
-                since: after(origin, fields.micros("since_us")?),
+                since: fields.moment("since_us", origin)?,
             }
         }
         "request_finished" => {
@@ -167,14 +162,11 @@ pub fn event(fields: &Fields<'_>, origin: Time) -> Result<Event, Malformed> {
                 ever_accepted: fields.flag("ever_accepted")?,
             }
         }
-        other => return Err(fields.wrong("type", &format!("{other:?} is no event"))),
+        other => {
+            let rule = format!("{other:?} is no event; tests/vectors/README.md lists them");
+            return Err(fields.wrong("type", &rule));
+        }
     })
-}
-
-/// The moment `span` after `origin`.
-pub fn after(origin: Time, span: Duration) -> Time {
-    let nanos = u64::try_from(span.as_nanos()).expect("vectors are short");
-    Time::from_nanos(origin.as_nanos().checked_add(nanos).expect("origin leaves room"))
 }
 
 /// The effect as an object.
