@@ -68,6 +68,12 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	! node tests/rolling/run.mjs --server plain
 	node tests/rolling/run.mjs --restarts 20
 
+FUZZ_SECONDS ?= 3600
+
+.PHONY: fuzz
+fuzz: need-cargo ## Fuzz each target for FUZZ_SECONDS (3600); too long for prove
+	fuzz/run.sh $(FUZZ_SECONDS)
+
 .PHONY: bench
 bench: node bindings/node/bench/node_modules/.package-lock.json ## What being attached costs, beside the libraries of today
 	node bindings/node/bench/run.mjs

@@ -114,8 +114,14 @@ fn fields_of_the_file() {
 
 #[test]
 fn a_field_with_an_odd_name_does_not_break_the_sentence() {
-    let sentence = with("two\nlines\u{1b}", json!(1));
-    assert!(sentence.starts_with("bad.json: two\\nlines\\u{1b}: no such field; "), "{sentence}");
+    for (name, written) in [("", r#""""#), ("two\nlines: a.b\u{1b}", r#""two\nlines: a.b\u{1b}""#)]
+    {
+        let sentence = with(name, json!(1));
+        assert!(
+            sentence.starts_with(&format!("bad.json: {written}: no such field; ")),
+            "{sentence}"
+        );
+    }
 }
 
 #[test]

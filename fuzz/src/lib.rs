@@ -1,6 +1,8 @@
 //! What the fuzzers do with bytes: plain functions, so that the committed corpora are
 //! replayed without libFuzzer too (`cargo test --manifest-path fuzz/Cargo.toml`).
 
+#[path = "../../core/tests/support/fields.rs"]
+mod fields;
 #[path = "../../core/tests/support/harness.rs"]
 mod harness;
 #[path = "../../core/tests/support/known.rs"]
@@ -9,10 +11,18 @@ mod known;
 mod model;
 #[path = "../../core/tests/support/operations.rs"]
 mod operations;
+#[path = "../../core/tests/support/scenario.rs"]
+mod scenario;
+#[path = "../../core/tests/support/words.rs"]
+mod words;
 
+mod mutation;
 mod policy;
+mod vector;
 
+pub use mutation::{cross, mutate};
 pub use policy::environment;
+pub use vector::vector;
 
 /// The most operations of one run.
 const MOST: usize = 400;
@@ -40,25 +50,57 @@ pub fn print(data: &[u8]) {
 mod tests {
     use std::path::Path;
 
-    fn replay(target: &str, run: impl Fn(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fn replay(folder: &str, run: impl Fn(&[u8])) {
         let mut files = 0;
-        for entry in std::fs::read_dir(folder).expect("the corpus is committed") {
-            let path = entry.expect("readable").path();
-            println!("{}", path.display());
-            run(&std::fs::read(path).expect("readable"));
+        for (name, data) in files_in(folder) {
+            println!("{name}");
+            run(&data);
             files += 1;
         }
-        assert!(files > 0, "the corpus of {target} is empty");
+        assert!(files > 0, "{folder} is empty");
+    }
+
+    fn files_in(folder: &str) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let entries = std::fs::read_dir(folder).expect("is committed");
+        entries
+            .map(|entry| entry.expect("readable").path())
+            .filter(|path| path.is_file())
+            .map(|path| (path.display().to_string(), std::fs::read(path).expect("readable")))
     }
 
     #[test]
     fn the_corpus_of_operations_replays() {
-        replay("operations", super::operations);
+        replay("corpus/operations", super::operations);
     }
 
     #[test]
     fn the_corpus_of_environment_replays() {
-        replay("environment", super::environment);
+        replay("corpus/environment", super::environment);
+    }
+
+    #[test]
+    fn the_corpus_of_vector_replays() {
+        replay("corpus/vector", super::vector);
+    }
+
+    #[test]
+    fn vectors_replay_whatever_became_of_them() {
+        let vectors = files_in("../tests/vectors").filter(|(name, _)| name.ends_with(".json"));
+        let vectors: Vec<Vec<u8>> = vectors.map(|(_, data)| data).collect();
+        let others = vectors.iter().cycle().skip(7);
+        let (mut tried, mut well_formed) = (0, 0);
+        for (vector, other) in vectors.iter().zip(others) {
+            super::vector(vector);
+            for seed in 0..20 {
+                let crossed = super::cross(vector, other, seed).expect("vectors are JSON");
+                let changed = super::mutate(&crossed, seed).expect("is JSON");
+                super::vector(&changed);
+                let text = std::str::from_utf8(&changed).expect("is JSON");
+                well_formed += u32::from(super::scenario::Scenario::parse("x", text).is_ok());
+                tried += 1;
+            }
+        }
+        assert!(well_formed > tried / 3, "only {well_formed} of {tried} are well-formed");
     }
 }

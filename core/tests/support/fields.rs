@@ -24,8 +24,10 @@ impl Place {
 
     /// The field `name` of the object that stands here.
     pub fn field(&self, name: &str) -> Self {
-        // Names of fields come from files too: the sentence stays one line.
-        let name = name.escape_debug();
+        // Names of fields come from files too, and can be anything.
+        let plain =
+            !name.is_empty() && name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric());
+        let name = if plain { name.to_string() } else { format!("{name:?}") };
         let dot = if self.path.is_empty() { "" } else { "." };
         Self { file: self.file.clone(), path: format!("{}{dot}{name}", self.path) }
     }
