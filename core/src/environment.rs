@@ -73,6 +73,23 @@ mod tests {
     }
 
     #[test]
+    fn each_variable_sets_its_own_setting() {
+        let second = Some(Duration::from_secs(1));
+        let unset = Settings::default;
+        for (name, expected) in [
+            ("LAMEDUCK_GRACE", Settings { grace: second.map(Grace::Limited), ..unset() }),
+            ("LAMEDUCK_MARGIN", Settings { margin: second, ..unset() }),
+            ("LAMEDUCK_QUIET", Settings { quiet: second, ..unset() }),
+            ("LAMEDUCK_RESERVE", Settings { reserve: second, ..unset() }),
+            ("LAMEDUCK_SETTLE", Settings { settle: second, ..unset() }),
+            ("LAMEDUCK_WINDOW", Settings { window: second, ..unset() }),
+        ] {
+            assert_eq!(one(name, "1"), Ok(expected));
+            assert_eq!(one(name, " "), Ok(unset()), "{name} blank is {name} unset");
+        }
+    }
+
+    #[test]
     fn anything_else_is_refused_by_name() {
         for value in ["-1", "30s", "1e3", "NaN", "inf", "1.2.3", ".", "unlimited"] {
             let error = one("LAMEDUCK_MARGIN", value).unwrap_err().to_string();

@@ -178,7 +178,10 @@ mod tests {
                 fault: false
             }
         );
-        assert_eq!(decode(opened(7)).protocol, OTHER);
+        for unknown in OTHER + 1..=7 {
+            assert_eq!(opened(unknown), opened(OTHER));
+            assert_eq!(decode(u32::from(unknown) << PROTOCOL_SHIFT).protocol, OTHER);
+        }
         assert!(!decode(0).open);
     }
 
@@ -203,6 +206,7 @@ mod tests {
         assert_eq!(begin(begin(full)), full | FAULT);
         assert_eq!(end(opened(OTHER)), opened(OTHER) | FAULT);
         assert!(decode(begin(end(opened(OTHER)))).fault, "a fault is sticky");
+        assert_eq!(end(end(opened(OTHER))), end(opened(OTHER)), "and not undone by a second");
     }
 
     #[test]
@@ -210,6 +214,13 @@ mod tests {
         let state = begin(announced(opened(HTTP1)));
         let row = decode(with_protocol(state, TUNNEL));
         assert_eq!((row.in_flight, row.protocol, row.announced), (1, TUNNEL, true));
+    }
+
+    #[test]
+    fn saying_it_twice_changes_nothing() {
+        let state = begin(opened(HTTP1));
+        assert_eq!(announced(announced(state)), announced(state));
+        assert_eq!(handed(handed(state)), handed(state));
     }
 
     #[test]
@@ -224,6 +235,9 @@ mod tests {
         assert!(highest < 1 << 52);
         assert_eq!(highest as f64 as u64, highest);
         assert_eq!((generation_of(highest), index_of(highest)), (GENERATION_MAX, u32::MAX));
+        assert_eq!(handle(5, 7), 5 << 32 | 7);
+        assert_eq!(handle(GENERATION_MAX + 6, 7), handle(5, 7), "bits above are dropped");
+        assert_eq!((next_generation(1), next_generation(GENERATION_MAX - 1)), (2, GENERATION_MAX));
         assert_eq!(next_generation(GENERATION_MAX), 1);
         assert_eq!(next_generation(0), 1);
         assert!(generation_of(1 << 52) > GENERATION_MAX);

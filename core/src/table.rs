@@ -89,6 +89,7 @@ mod tests {
     #[test]
     fn the_documentation_prints_this_table() {
         let page = include_str!("../../docs/phases.md");
+        assert_eq!(markdown().lines().count(), TABLE.len() + 2);
         assert!(page.contains(&markdown()), "run: cargo run -p lameduck --example phases");
     }
 }

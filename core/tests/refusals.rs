@@ -2,11 +2,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lameduck::{
     Cause, ConnectionId, Event, EventKind, HookId, JobId, JobOutcome, ListenerId, Machine, Phase,
-    Protocol, RequestId, RequestKind, Stage, Time, table,
+    Protocol, Refused, RequestId, RequestKind, Stage, Time, table,
 };
 
 use support::driver::{Driver, finished, registered, started};
@@ -98,4 +99,35 @@ fn one_of_each() -> Vec<Event> {
     assert!(events.iter().map(Event::kind).eq(table::TABLE.iter().map(|(kind, _)| *kind)));
     assert_eq!(events.len(), EventKind::Shutdown as usize + 1);
     events
+}
+
+const ALL: [Refused; 17] = [
+    Refused::AlreadyKnown,
+    Refused::AllowanceSpent,
+    Refused::Closing,
+    Refused::Done,
+    Refused::Draining,
+    Refused::Forced,
+    Refused::HeadersAlreadySent,
+    Refused::NotIdle,
+    Refused::NotInFlight,
+    Refused::NotRunning,
+    Refused::Serving,
+    Refused::TooMany,
+    Refused::UnknownConnection,
+    Refused::UnknownHook,
+    Refused::UnknownJob,
+    Refused::UnknownListener,
+    Refused::UnknownRequest,
+];
+
+#[test]
+fn every_refusal_has_a_name_and_a_sentence_of_its_own() {
+    let names: BTreeSet<&str> = ALL.into_iter().map(Refused::name).collect();
+    let sentences: BTreeSet<String> = ALL.iter().map(ToString::to_string).collect();
+    assert_eq!((names.len(), sentences.len()), (ALL.len(), ALL.len()));
+    assert!(sentences.iter().all(|sentence| sentence.split(' ').count() > 3), "{sentences:?}");
+    for refused in ALL {
+        assert_eq!(serde_json::json!(refused), refused.name(), "the name is the same everywhere");
+    }
 }
