@@ -64,6 +64,8 @@ test-rolling: node tests/rolling/node_modules/.package-lock.json
 .PHONY: prove
 prove: test ## The longer proofs: many more cases, and that the tests can fail
 	PROPTEST_CASES=1000000 cargo test --release --package lameduck --test reference --locked
+	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom cargo test --release --package lameduck --lib --locked model
+	core/tests/weaken.sh
 	node bindings/node/test/can-fail.mjs
 	! node tests/rolling/run.mjs --server plain
 	node tests/rolling/run.mjs --restarts 20

@@ -1,9 +1,9 @@
 //! The words in which a driver counts while it is serving.
 //!
 //! One connection has two 32-bit words, `state` and `generation`. This file fixes what their bits
-//! mean and how they change; it holds no memory itself. Who owns the memory (the host crate's
-//! paged table, a JavaScript typed array over it) applies these functions to it, so that every
-//! language counts in exactly the same way.
+//! mean and how they change; it holds no memory itself. Who owns the memory applies these functions to it,
+//! so that every language counts in exactly the same way: Rust through [`crate::row`], where threads
+//! meet; JavaScript in a typed array, on its one thread.
 //!
 //! ```text
 //! state        31     HANDED     the machine has adopted this connection; its changes are events
@@ -121,6 +121,13 @@ pub const fn with_protocol(state: u32, protocol: u8) -> u32 {
 #[must_use]
 pub const fn announced(state: u32) -> u32 {
     state | ANNOUNCED
+}
+
+/// The connection is closed; what else the word says stays, for ends that come late.
+#[inline]
+#[must_use]
+pub const fn closed(state: u32) -> u32 {
+    state & !OPEN
 }
 
 /// The machine adopts the connection.

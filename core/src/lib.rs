@@ -44,6 +44,10 @@ pub mod policy;
 mod protocol;
 mod refusal;
 pub mod report;
+#[cfg(target_has_atomic = "64")]
+pub mod row;
+#[cfg(target_has_atomic = "64")]
+mod sync;
 pub mod table;
 mod tally;
 mod time;

@@ -1,16 +1,12 @@
 //! The table in which a driver counts connections and requests while it is serving.
 //!
 //! One row per connection, in pages that are allocated once and never move; what the words of a row
-//! mean is fixed in [`lameduck::ledger`]. A request touches its own connection's row and nothing
-//! else: no shared counter, no lock, no call into the machine.
+//! mean is fixed in [`lameduck::ledger`], how they change in [`lameduck::row`]. A request touches its own
+//! connection's row and nothing else: no shared counter, no lock, no call into the machine.
 //!
 //! # The hand-over
-//! When the server is asked to stop, [`Ledger::hand_over`] visits the open connections in handle order,
-//! sets HANDED in each row by one atomic read-modify-write and passes on what the row held before. Each
-//! other operation is one read-modify-write of the same word, so the two are ordered, row by row:
-//! an operation that came first is in the snapshot and returns [`Outcome::Counted`]; one that came second
-//! returns [`Outcome::HandedOver`] and its caller must tell the machine. Nothing is missed and nothing is
-//! told twice. The rows keep counting after the hand-over, for the watchdog's message only.
+//! When the server is asked to stop, [`Ledger::hand_over`] visits the open connections in handle order and
+//! passes on what each row held; [`lameduck::row`] says why nothing is missed and nothing told twice.
 //!
 //! # Rows that a binding writes itself
 //! JavaScript cannot afford a native call per request, so it gets the memory of a page
@@ -36,13 +32,15 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
+    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lameduck::ledger as word;
 pub use lameduck::ledger::Row;
+pub use lameduck::row::Change;
+use lameduck::row::{AtomicRow, Stale};
 
 /// Connections in one page.
 pub const PAGE_ROWS: usize = 1024;
@@ -87,22 +85,6 @@ pub struct Opened {
     pub handle: u64,
     /// The hand-over has been: the caller must tell the machine about this connection.
     pub handed_over: bool,
-}
-
-/// What became of an operation on a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "an operation that came after the hand-over must be told to the machine"]
-pub enum Outcome {
-    /// It came before the hand-over: counting was all there was to do.
-    Counted {
-        /// The row as it was just before.
-        previous: Row,
-    },
-    /// It came after the hand-over: the caller must tell the machine.
-    HandedOver {
-        /// The row as it was just before.
-        previous: Row,
-    },
 }
 
 /// What the whole ledger says, see [`Ledger::totals`].
@@ -167,7 +149,7 @@ pub struct PageView<'a> {
 /// The table. `Send + Sync`: all operations take `&self`.
 pub struct Ledger {
     spacing: Spacing,
-    pages: Box<[AtomicPtr<AtomicU64>]>,
+    pages: Box<[AtomicPtr<AtomicRow>]>,
     page_count: AtomicUsize,
     handed: AtomicBool,
     closed_faults: AtomicU32,
@@ -221,15 +203,8 @@ impl Ledger {
         // Read under the lock, and set under it too: this connection is either in its row before
         // the hand-over starts to walk, or born handed.
         let handed_over = self.handed.load(Relaxed);
-        let cell = self.cell(index).expect("a free slot's page exists");
-        let generation = word::next_generation(generation_half(cell.load(Relaxed)));
-        let mut state = word::opened(protocol);
-        if handed_over {
-            state = word::handed(state);
-        }
-        // Release: whoever reaches the row with this generation also sees everything that was done
-        // with the slot before.
-        cell.store(join(generation, state), Release);
+        let row = self.row_at(index).expect("a free slot's page exists");
+        let generation = row.open(protocol, handed_over);
         Ok(Opened { handle: word::handle(generation, index), handed_over })
     }
 
@@ -238,11 +213,9 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Stale`].
-    pub fn close(&self, handle: u64) -> Result<Outcome, LedgerError> {
-        let outcome = self.change(handle, |generation, _| {
-            join(generation, 0) // the slot's next generation is set when it is opened again
-        })?;
-        let (Outcome::Counted { previous } | Outcome::HandedOver { previous }) = outcome;
+    pub fn close(&self, handle: u64) -> Result<Change, LedgerError> {
+        let change = self.change(handle, AtomicRow::close)?;
+        let (Change::Counted { previous } | Change::HandedOver { previous }) = change;
         if previous.fault {
             self.closed_faults.fetch_add(1, Relaxed);
         }
@@ -251,7 +224,7 @@ impl Ledger {
         if !slots.callers[index as usize / PAGE_ROWS] {
             slots.free.push(index);
         }
-        Ok(outcome)
+        Ok(change)
     }
 
     /// A request begins on the connection.
@@ -259,36 +232,34 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Stale`].
     #[inline]
-    pub fn begin(&self, handle: u64) -> Result<Outcome, LedgerError> {
-        self.change(handle, |generation, state| join(generation, word::begin(state)))
+    pub fn begin(&self, handle: u64) -> Result<Change, LedgerError> {
+        self.change(handle, AtomicRow::begin)
     }
 
     /// A request ends on the connection. If none was in flight, the row's fault bit is set and the
-    /// count stays zero: `previous.in_flight == 0` in the outcome says so.
+    /// count stays zero: `previous.in_flight == 0` in the result says so.
     ///
     /// # Errors
     /// [`LedgerError::Stale`].
     #[inline]
-    pub fn end(&self, handle: u64) -> Result<Outcome, LedgerError> {
-        self.change(handle, |generation, state| join(generation, word::end(state)))
+    pub fn end(&self, handle: u64) -> Result<Change, LedgerError> {
+        self.change(handle, AtomicRow::end)
     }
 
     /// The connection's peer was told that the connection closes.
     ///
     /// # Errors
     /// [`LedgerError::Stale`].
-    pub fn announce(&self, handle: u64) -> Result<Outcome, LedgerError> {
-        self.change(handle, |generation, state| join(generation, word::announced(state)))
+    pub fn announce(&self, handle: u64) -> Result<Change, LedgerError> {
+        self.change(handle, AtomicRow::announce)
     }
 
     /// The connection speaks another protocol from now on; its count stays as it is.
     ///
     /// # Errors
     /// [`LedgerError::Stale`].
-    pub fn upgrade(&self, handle: u64, protocol: u8) -> Result<Outcome, LedgerError> {
-        self.change(handle, |generation, state| {
-            join(generation, word::with_protocol(state, protocol))
-        })
+    pub fn upgrade(&self, handle: u64, protocol: u8) -> Result<Change, LedgerError> {
+        self.change(handle, |row, generation| row.upgrade(generation, protocol))
     }
 
     /// What the connection's row says now.
@@ -296,12 +267,13 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Stale`].
     pub fn row(&self, handle: u64) -> Result<Row, LedgerError> {
-        let stale = LedgerError::Stale { handle };
-        let current = self.cell(word::index_of(handle)).ok_or(stale)?.load(Acquire);
-        if !is_current(current, handle) {
-            return Err(stale);
+        let current = self.row_at(word::index_of(handle)).map(AtomicRow::read);
+        match current {
+            Some((generation, row)) if row.open && generation == word::generation_of(handle) => {
+                Ok(row)
+            }
+            _ => Err(LedgerError::Stale { handle }),
         }
-        Ok(word::decode(state_half(current)))
     }
 
     /// The hand-over: marks every open connection as handed, in handle order of their slots, and passes its
@@ -321,19 +293,10 @@ impl Ledger {
             }
         }
         let mut adopted = 0;
-        for (index, cell) in self.cells() {
-            // AcqRel: what a thread did before an operation that the snapshot includes is visible to
-            // the machine that adopts it, and what the hand-over did before is visible to a thread
-            // whose operation sees HANDED.
-            let before = cell.fetch_update(AcqRel, Relaxed, |current| {
-                let state = state_half(current);
-                let wanted = state & (word::OPEN | word::HANDED) == word::OPEN;
-                wanted.then(|| join(generation_half(current), word::handed(state)))
-            });
-            if let Ok(before) = before {
+        for (index, row) in self.rows() {
+            if let Some((generation, before)) = row.hand_over() {
                 adopted += 1;
-                let handle = word::handle(generation_half(before), index);
-                adopt(handle, word::decode(state_half(before)));
+                adopt(word::handle(generation, index), before);
             }
         }
         Ok(adopted)
@@ -351,8 +314,8 @@ impl Ledger {
     pub fn totals(&self) -> Totals {
         let mut totals =
             Totals { faults: u64::from(self.closed_faults.load(Relaxed)), ..Totals::default() };
-        for (_, cell) in self.cells() {
-            let row = word::decode(state_half(cell.load(Relaxed)));
+        for (_, row) in self.rows() {
+            let (_, row) = row.read();
             if row.open {
                 totals.connections += 1;
                 totals.in_flight += u64::from(row.in_flight);
@@ -392,42 +355,32 @@ impl Ledger {
         })
     }
 
-    /// Replaces the row of `handle` by what `next(generation, state)` makes of it, in one
-    /// read-modify-write that also checks that the handle is still the row's.
     #[inline]
-    fn change(&self, handle: u64, next: impl Fn(u32, u32) -> u64) -> Result<Outcome, LedgerError> {
-        let stale = LedgerError::Stale { handle };
-        let cell = self.cell(word::index_of(handle)).ok_or(stale)?;
-        // AcqRel: see `hand_over`.
-        let before = cell
-            .fetch_update(AcqRel, Relaxed, |current| {
-                is_current(current, handle)
-                    .then(|| next(generation_half(current), state_half(current)))
-            })
-            .map_err(|_| stale)?;
-        let previous = word::decode(state_half(before));
-        Ok(if previous.handed {
-            Outcome::HandedOver { previous }
-        } else {
-            Outcome::Counted { previous }
-        })
+    fn change(
+        &self,
+        handle: u64,
+        make: impl Fn(&AtomicRow, u32) -> Result<Change, Stale>,
+    ) -> Result<Change, LedgerError> {
+        let row = self.row_at(word::index_of(handle)).ok_or(Stale);
+        row.and_then(|row| make(row, word::generation_of(handle)))
+            .map_err(|Stale| LedgerError::Stale { handle })
     }
 
     #[inline]
-    fn cell(&self, index: u32) -> Option<&AtomicU64> {
+    fn row_at(&self, index: u32) -> Option<&AtomicRow> {
         let index = index as usize;
         // Acquire pairs with the Release in `push_page`: the page's zeroes are visible.
         let page = NonNull::new(self.pages.get(index / PAGE_ROWS)?.load(Acquire))?;
         let offset = (index % PAGE_ROWS) << self.spacing.shift();
         // SAFETY: a page that is not null was allocated by `push_page` for PAGE_ROWS rows of this
-        // spacing, so `offset` is inside it and aligned; its zeroed cells are valid atomics; it is freed
+        // spacing, so `offset` is inside it and aligned; all zeroes is a valid `AtomicRow`; it is freed
         // only when the ledger is dropped, which the returned borrow excludes.
         Some(unsafe { page.add(offset).as_ref() })
     }
 
-    fn cells(&self) -> impl Iterator<Item = (u32, &AtomicU64)> {
+    fn rows(&self) -> impl Iterator<Item = (u32, &AtomicRow)> {
         let rows = (self.page_count() * PAGE_ROWS) as u32;
-        (0..rows).filter_map(|index| Some((index, self.cell(index)?)))
+        (0..rows).filter_map(|index| Some((index, self.row_at(index)?)))
     }
 
     fn push_page(&self, slots: &mut Slots, callers: bool) -> Result<usize, LedgerError> {
@@ -435,7 +388,7 @@ impl Ledger {
         let place = self.pages.get(number).ok_or(LedgerError::Full)?;
         let layout = self.page_layout();
         // SAFETY: the layout's size is not zero.
-        let page = unsafe { alloc_zeroed(layout) }.cast::<AtomicU64>();
+        let page = unsafe { alloc_zeroed(layout) }.cast::<AtomicRow>();
         if page.is_null() {
             handle_alloc_error(layout);
         }
@@ -479,22 +432,6 @@ impl fmt::Debug for Ledger {
             .field("totals", &self.totals())
             .finish()
     }
-}
-
-const fn join(generation: u32, state: u32) -> u64 {
-    (generation as u64) << 32 | state as u64
-}
-
-const fn state_half(cell: u64) -> u32 {
-    cell as u32
-}
-
-const fn generation_half(cell: u64) -> u32 {
-    (cell >> 32) as u32
-}
-
-const fn is_current(cell: u64, handle: u64) -> bool {
-    generation_half(cell) == word::generation_of(handle) && state_half(cell) & word::OPEN != 0
 }
 
 #[cfg(test)]

@@ -2,16 +2,16 @@ use super::*;
 use std::sync::Barrier;
 use word::{HTTP1, HTTP2, WEBSOCKET};
 
-fn counted(outcome: Result<Outcome, LedgerError>) -> Row {
+fn counted(outcome: Result<Change, LedgerError>) -> Row {
     match outcome {
-        Ok(Outcome::Counted { previous }) => previous,
+        Ok(Change::Counted { previous }) => previous,
         other => panic!("not counted: {other:?}"),
     }
 }
 
-fn handed_over(outcome: Result<Outcome, LedgerError>) -> Row {
+fn handed_over(outcome: Result<Change, LedgerError>) -> Row {
     match outcome {
-        Ok(Outcome::HandedOver { previous }) => previous,
+        Ok(Change::HandedOver { previous }) => previous,
         other => panic!("not handed over: {other:?}"),
     }
 }
@@ -162,8 +162,8 @@ fn snapshot_and_events_balance_under_threads() {
                         // (handle, change of the count or of being open) that became events
                         let mut requests = Vec::new();
                         let mut connections = Vec::new();
-                        let mut note = |handle, change, outcome: Outcome| {
-                            if let Outcome::HandedOver { .. } = outcome {
+                        let mut note = |handle, change, outcome: Change| {
+                            if let Change::HandedOver { .. } = outcome {
                                 requests.push((handle, change));
                             }
                         };
@@ -179,7 +179,7 @@ fn snapshot_and_events_balance_under_threads() {
                             }
                             note(own.handle, 1, ledger.begin(own.handle).unwrap());
                             note(own.handle, -1, ledger.end(own.handle).unwrap());
-                            if let Outcome::HandedOver { .. } = ledger.close(own.handle).unwrap() {
+                            if let Change::HandedOver { .. } = ledger.close(own.handle).unwrap() {
                                 connections.push((own.handle, -1));
                             }
                             if !step.is_multiple_of(3) {
