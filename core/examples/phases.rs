@@ -1,5 +1,6 @@
-//! Prints the phase × event table as `docs/phases.md` holds it.
+//! Prints the tables of `docs/phases.md`.
 
 fn main() {
-    print!("{}", lameduck::table::markdown());
+    println!("{}", lameduck::table::markdown());
+    print!("{}", lameduck::manner::markdown());
 }

@@ -14,6 +14,8 @@ pub enum Wake {
     Connection,
     /// A hook's own timeout.
     HookTimeout,
+    /// Nothing arrived for [`crate::Policy::window_idle`]: the window ends early.
+    WindowIdle,
     /// t1: the window ends.
     WindowEnd,
     /// Fenced listeners have settled.
@@ -35,6 +37,7 @@ impl Wake {
             Self::Progress => "progress",
             Self::Connection => "connection",
             Self::HookTimeout => "hook_timeout",
+            Self::WindowIdle => "window_idle",
             Self::WindowEnd => "window_end",
             Self::SettleEnd => "settle_end",
             Self::AbortLead => "abort_lead",
@@ -94,18 +97,19 @@ impl Plan {
         let flush = before((reserve / 8).min(Duration::from_millis(100)));
         Self {
             drain: earlier(before(reserve), insisted.drain),
-            close: earlier(close, insisted.hooks),
-            flush: earlier(flush, insisted.hooks),
+            close: earlier(close, insisted.close),
+            flush: earlier(flush, insisted.flush),
         }
     }
 }
 
-/// When somebody insisted that the drain, or the hooks, end now. It stays so whatever
-/// happens to the deadline afterwards.
+/// When somebody insisted that the drain, or a stage of hooks, ends now. It stays so
+/// whatever happens to the deadline afterwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Insisted {
     pub(crate) drain: Option<Time>,
-    pub(crate) hooks: Option<Time>,
+    pub(crate) close: Option<Time>,
+    pub(crate) flush: Option<Time>,
 }
 
 fn earlier(planned: Option<Time>, insisted: Option<Time>) -> Option<Time> {
@@ -141,7 +145,7 @@ mod tests {
     #[test]
     fn unlimited_has_only_what_somebody_insists_on() {
         assert_eq!(plan(Grace::Unlimited, Insisted::default()), [None; 3]);
-        let insisted = Insisted { drain: Some(T0), hooks: None };
+        let insisted = Insisted { drain: Some(T0), ..Insisted::default() };
         assert_eq!(plan(Grace::Unlimited, insisted), [ms(0), None, None]);
     }
 

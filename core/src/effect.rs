@@ -12,10 +12,12 @@ pub enum Effect {
         /// The hook.
         hook: HookId,
     },
-    /// The drain deadline is near: fire the abort signal of every request in flight.
+    /// The drain deadline is near: fire the abort signal of every request in flight, and of
+    /// each that begins later.
     AbortRequests,
     /// From now on the last response on this connection says so: `Connection: close`
-    /// (RFC 9112 §9.6), or GOAWAY.
+    /// (RFC 9112 §9.6). HTTP/2: the first GOAWAY, with the highest stream id, which asks for
+    /// no new streams and refuses none (RFC 9113 §6.8).
     AnnounceClose {
         /// The connection.
         connection: ConnectionId,
@@ -39,7 +41,7 @@ pub enum Effect {
         listener: ListenerId,
     },
     /// End a long-lived exchange as its protocol does: a WebSocket close frame, the
-    /// clean end of an event stream.
+    /// clean end of an event stream, a half-close of a tunnel.
     CloseLongLived {
         /// The connection.
         connection: ConnectionId,
@@ -65,11 +67,12 @@ pub enum Effect {
         /// Requests whose head is unsent: 503 + `Retry-After` + `Connection: close`.
         unanswered: u32,
     },
-    /// Tell a long-lived peer that the server is leaving.
+    /// Tell a long-lived peer that the server is leaving; a long poll, that it shall answer
+    /// now.
     NotifyLongLived {
         /// The connection.
         connection: ConnectionId,
-        /// The stream; `None` for the connection itself.
+        /// The stream or long poll; `None` for the connection itself.
         request: Option<RequestId>,
     },
     /// A new phase began.
@@ -83,6 +86,12 @@ pub enum Effect {
         connection: ConnectionId,
         /// The request.
         request: RequestId,
+    },
+    /// HTTP/2: the final GOAWAY, with the last stream that was processed. Streams above it
+    /// were never seen and may be repeated elsewhere (RFC 9113 §6.8).
+    RefuseStreams {
+        /// The connection.
+        connection: ConnectionId,
     },
     /// Run this hook and report [`crate::Event::HookFinished`].
     RunHook {

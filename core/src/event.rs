@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cause::Cause;
 use crate::hook::Stage;
 use crate::id::{ConnectionId, HookId, JobId, ListenerId, RequestId};
 use crate::protocol::Protocol;
@@ -65,8 +66,8 @@ pub enum Event {
         /// policy that nobody set fit themselves to it; the window never grows.
         grace: Duration,
     },
-    /// Somebody insists: ends the window; then forces what is in flight; then ends
-    /// the hooks.
+    /// Somebody insists: ends the window; then forces what is in flight; then ends the
+    /// `close` hooks; then the `flush` hooks.
     Escalate,
     /// A hook that the machine asked for has ended.
     HookFinished {
@@ -234,65 +235,12 @@ impl Event {
     }
 }
 
-/// Why the server stops. The first cause names the report; severity only rises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// The program asked for it.
-    Programmatic,
-    /// A peer process: PM2's `shutdown` message.
-    PeerMessage,
-    /// A peer process: the parent is gone.
-    ParentGone,
-    /// SIGTERM, or a SIGINT that no terminal sent.
-    Terminate,
-    /// Ctrl-C: a SIGINT while standard input is a terminal. Skips the window.
-    Interrupt,
-    /// Fatal: an exception that nobody caught. Skips the window, exits 1.
-    UncaughtException,
-    /// Fatal: a promise rejection that nobody handled. Skips the window, exits 1.
-    UnhandledRejection,
-}
-
-impl Cause {
-    /// Every cause.
-    pub const ALL: [Self; 7] = [
-        Self::Programmatic,
-        Self::PeerMessage,
-        Self::ParentGone,
-        Self::Terminate,
-        Self::Interrupt,
-        Self::UncaughtException,
-        Self::UnhandledRejection,
-    ];
-
-    pub(crate) const fn is_fatal(self) -> bool {
-        matches!(self, Self::UncaughtException | Self::UnhandledRejection)
-    }
-
-    pub(crate) const fn skips_window(self) -> bool {
-        self.is_fatal() || matches!(self, Self::Interrupt)
-    }
-
-    /// The name used in reports and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Programmatic => "programmatic",
-            Self::PeerMessage => "peer_message",
-            Self::ParentGone => "parent_gone",
-            Self::Terminate => "terminate",
-            Self::Interrupt => "interrupt",
-            Self::UncaughtException => "uncaught_exception",
-            Self::UnhandledRejection => "unhandled_rejection",
-        }
-    }
-}
-
 /// What a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RequestKind {
-    /// Held open until something happens.
+    /// Held open until something happens: told to answer early, so that its client polls
+    /// elsewhere.
     LongPoll,
     /// Asked, answered.
     Ordinary,
@@ -300,6 +248,21 @@ pub enum RequestKind {
     Stream,
     /// A body still arriving.
     Upload,
+}
+
+impl RequestKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::LongPoll, Self::Ordinary, Self::Stream, Self::Upload];
+
+    /// The name used in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LongPoll => "long_poll",
+            Self::Ordinary => "ordinary",
+            Self::Stream => "stream",
+            Self::Upload => "upload",
+        }
+    }
 }
 
 /// How the driver saw a request end. The machine's own verdict `forced` is not among

@@ -10,6 +10,7 @@
 //! | question | file |
 //! |---|---|
 //! | which event is legal in which phase | `table.rs` |
+//! | how each protocol and kind of request is ended | `manner.rs` |
 //! | what grace, window, margin … mean and how they fit | `policy.rs` |
 //! | what the operator reads afterwards | `report.rs` |
 //! | what the driver may say, what it is told | `event.rs`, `effect.rs` |
@@ -26,7 +27,9 @@ extern crate alloc;
 extern crate std;
 
 mod blocker;
+mod cause;
 mod connection;
+mod connections;
 mod deadline;
 mod effect;
 pub mod environment;
@@ -38,6 +41,7 @@ mod job;
 pub mod ledger;
 mod listener;
 mod machine;
+pub mod manner;
 mod millis;
 mod phase;
 pub mod policy;
@@ -53,9 +57,10 @@ mod tally;
 mod time;
 
 pub use blocker::{Blocker, Blockers};
+pub use cause::{Cause, Severity};
 pub use deadline::Wake;
 pub use effect::Effect;
-pub use event::{Cause, Event, EventKind, JobOutcome, Outcome, RequestKind};
+pub use event::{Event, EventKind, JobOutcome, Outcome, RequestKind};
 pub use hook::{HookResult, Stage};
 pub use id::{ConnectionId, HookId, JobId, ListenerId, RequestId};
 pub use machine::Machine;

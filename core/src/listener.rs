@@ -1,15 +1,21 @@
 //! Listeners: open, fenced, closing, gone.
 
 use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::id::ListenerId;
 use crate::refusal::Refused;
 
-/// The listeners that are not closed yet, and how many there were.
+/// How many failures a report names.
+const NAMED: usize = 10;
+
+/// The listeners that are not closed yet, and how others failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Listeners {
     open: BTreeSet<ListenerId>,
     pub(crate) failed: u64,
+    pub(crate) errors: Vec<String>,
 }
 
 impl Listeners {
@@ -25,9 +31,12 @@ impl Listeners {
         if self.open.remove(&id) { Ok(()) } else { Err(Refused::UnknownListener) }
     }
 
-    pub(crate) fn fail(&mut self, id: ListenerId) -> Result<(), Refused> {
+    pub(crate) fn fail(&mut self, id: ListenerId, error: String) -> Result<(), Refused> {
         self.close(id)?;
         self.failed += 1;
+        if self.errors.len() < NAMED {
+            self.errors.push(error);
+        }
         Ok(())
     }
 

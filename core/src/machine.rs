@@ -3,34 +3,35 @@
 //! Events only count; what follows from them is decided in [`Machine::tick`]. So a
 //! hand-over may be told one connection at a time, and nothing is concluded from half of it.
 
+mod accounts;
 mod closing;
 mod draining;
 mod queue;
 mod reporting;
 mod requests;
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use self::accounts::Accounts;
 use self::queue::Queue;
 
 use crate::blocker::Blocker;
-use crate::connection::Connection;
+use crate::cause::Cause;
+use crate::connections::Connections;
 use crate::deadline::{Deadlines, Insisted, Plan, Wake};
 use crate::effect::Effect;
-use crate::event::{Cause, Event};
+use crate::event::Event;
 use crate::hook::{Hook, HookState, Hooks, Stage};
-use crate::id::{ConnectionId, RequestId};
 use crate::job::Jobs;
 use crate::listener::Listeners;
 use crate::phase::Phase;
-use crate::policy::Policy;
+use crate::policy::{Grace, Policy};
 use crate::refusal::Refused;
 use crate::report::{BlockedAt, Millis};
 use crate::table::{self, Rule};
-use crate::tally::Tally;
 use crate::time::Time;
 
 /// Beyond so many, the timeline takes only what has not happened before.
@@ -68,19 +69,17 @@ pub struct Machine {
     /// The stage of Closing.
     stage: Stage,
     listeners: Listeners,
-    connections: BTreeMap<ConnectionId, Connection>,
-    /// How many of them were cut and not yet reported closed.
-    severed: usize,
+    connections: Connections,
+    accounts: Accounts,
     /// Until then Closing waits for those cut at the drain deadline to be gone.
     linger_until: Option<Time>,
     queue: Queue,
-    /// Requests without a verdict, oldest first.
-    in_flight: BTreeSet<(Time, ConnectionId, RequestId)>,
+    /// When a connection or a request came last, not before t0.
+    last_arrival: Time,
     hooks: Hooks,
     jobs: Jobs,
     /// Whether abort signals were fired; they fire again only at a lead still to come.
     aborted: bool,
-    tally: Tally,
     marks: Vec<(Time, &'static str)>,
     blocked_at: Vec<(Time, &'static str, crate::blocker::Blockers)>,
     forced: Vec<Blocker>,
@@ -105,15 +104,14 @@ impl Machine {
             deadlines: Deadlines::default(),
             stage: Stage::Close,
             listeners: Listeners::default(),
-            connections: BTreeMap::new(),
-            severed: 0,
+            connections: Connections::default(),
+            accounts: Accounts::default(),
             linger_until: None,
             queue: Queue::default(),
-            in_flight: BTreeSet::new(),
+            last_arrival: Time::default(),
             hooks: Hooks::default(),
             jobs: Jobs::default(),
             aborted: false,
-            tally: Tally::default(),
             marks: Vec::new(),
             blocked_at: Vec::new(),
             forced: Vec::new(),
@@ -139,6 +137,16 @@ impl Machine {
             return None;
         }
         self.policy.budget().map(|budget| self.t0.plus(budget))
+    }
+
+    /// What a child process that is told to stop at `now` gets as its grace: it must be gone
+    /// when this process begins to close what they share. `None` when that is unlimited.
+    pub fn child_grace(&self, now: Time) -> Option<Duration> {
+        match (self.phase, self.policy.child_grace()) {
+            (Phase::Serving, Grace::Limited(grace)) => Some(grace),
+            (Phase::Serving, Grace::Unlimited) => None,
+            _ => self.plan.drain.map(|t2| t2.since(now)),
+        }
     }
 
     /// Takes one event that happened at `now`.
@@ -170,7 +178,7 @@ impl Machine {
             Event::ConnectionBusy { connection } => self.connection_busy(connection, now),
             Event::ConnectionClosed { connection } => self.connection_closed(connection),
             Event::ConnectionDescribed { connection, peer } => {
-                self.connection(connection)?.peer = Some(peer);
+                self.connection(connection)?.describe(peer);
                 Ok(())
             }
             Event::ConnectionOpened { connection, protocol } => {
@@ -202,7 +210,7 @@ impl Machine {
             }
             Event::JobStarted { job, name } => self.jobs.start(job, name, now),
             Event::ListenerClosed { listener } => self.listeners.close(listener),
-            Event::ListenerFailed { listener, error: _ } => self.listeners.fail(listener),
+            Event::ListenerFailed { listener, error } => self.listeners.fail(listener, error),
             Event::ListenerOpened { listener } => self.listeners.open(listener),
             Event::RequestDescribed { connection, request, kind, label, since } => {
                 self.request_described(connection, request, kind, label, since, now)
@@ -253,7 +261,8 @@ impl Machine {
         let progress = self.can_progress().then_some((self.moment, Wake::Progress));
         let connection = self.next_connection().map(|at| (at, Wake::Connection));
         let hook = self.hooks.next_timeout().map(|at| (at, Wake::HookTimeout));
-        [progress, connection, hook, self.deadlines.next()].into_iter().flatten().min()
+        let idle = self.window_idle().map(|at| (at, Wake::WindowIdle));
+        [progress, connection, hook, idle, self.deadlines.next()].into_iter().flatten().min()
     }
 
     fn can_progress(&self) -> bool {
@@ -276,6 +285,10 @@ impl Machine {
                 let effects = &mut self.effects;
                 let mut abandon = |hook| effects.push_back(Effect::AbandonHook { hook });
                 self.hooks.time_out(at, &mut abandon);
+            }
+            Wake::WindowIdle => {
+                self.mark(at, "traffic stopped");
+                self.end_window(at);
             }
             Wake::WindowEnd => self.enter_emptying(at),
             Wake::SettleEnd => self.close_listeners(),

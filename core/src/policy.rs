@@ -96,6 +96,7 @@ pub struct Settings {
     pub settle: Option<Duration>,
     pub quiet: Option<Duration>,
     pub abort_lead: Option<Duration>,
+    pub window_idle: Option<Duration>,
     pub new_requests: Option<NewRequests>,
     pub readiness: Option<Readiness>,
     pub seed: Option<u64>,
@@ -127,6 +128,10 @@ pub struct Policy {
     pub quiet: Setting<Duration>,
     /// How long before the drain deadline the abort signals fire. Default 1 s.
     pub abort_lead: Setting<Duration>,
+    /// The window ends early once neither a connection nor a request arrived for this long.
+    /// Default never: a balancer that sends one request a minute has not looked away because
+    /// it is silent for a second. Set it where silence proves that it has.
+    pub window_idle: Option<Duration>,
     /// What happens to a request that arrives while draining. Default serve.
     pub new_requests: Setting<NewRequests>,
     /// What readiness probes answer while draining. Default fail.
@@ -201,6 +206,7 @@ impl Policy {
             settle: asked.pick(|s| s.settle, || eager(DEFAULT_SETTLE.min(quarter))),
             quiet: asked.pick(|s| s.quiet, || eager(DEFAULT_QUIET.min(quarter))),
             abort_lead: asked.pick(|s| s.abort_lead, || DEFAULT_ABORT_LEAD.min(quarter)),
+            window_idle: asked.explicit(|s| s.window_idle),
             new_requests: asked.pick(|s| s.new_requests, NewRequests::default),
             readiness: asked.pick(|s| s.readiness, Readiness::default),
             seed: asked.pick(|s| s.seed, || 0),
@@ -256,6 +262,14 @@ impl Policy {
         }
     }
 
+    /// The whole grace of a child process, so that it is gone before this process begins to
+    /// close what they share: t2 − t0. See [`crate::Machine::child_grace`] in mid-shutdown.
+    pub fn child_grace(&self) -> Grace {
+        self.budget().map_or(Grace::Unlimited, |budget| {
+            Grace::Limited(budget.saturating_sub(self.reserve.value))
+        })
+    }
+
     /// Every time with its name and origin, in the order of the start line.
     pub fn times(&self) -> Vec<(&'static str, Option<Duration>, Origin)> {
         let grace = match self.grace.value {
@@ -274,6 +288,8 @@ impl Policy {
             ]
             .map(|(name, setting)| (name, Some(setting.value), setting.origin)),
         );
+        let code = Origin::Code; // no variable sets it
+        times.extend(self.window_idle.map(|span| ("window_idle", Some(span), code)));
         times
     }
 
@@ -427,6 +443,18 @@ mod tests {
         assert_eq!(policy.reserve.value, ms(0));
         let policy = resolve(Settings { reserve: Some(ms(28_000)), ..with_grace(30_000) });
         assert_eq!(policy.window.value, ms(1_000));
+    }
+
+    #[test]
+    fn a_child_is_gone_before_its_parent_closes() {
+        let parent = resolve(with_grace(30_000));
+        assert_eq!(parent.child_grace(), Grace::Limited(ms(24_000)));
+        let child = resolve(Settings { grace: Some(parent.child_grace()), ..Settings::default() });
+        assert_eq!(child.budget(), Some(ms(23_000)));
+        assert_eq!(child.child_grace(), Grace::Limited(ms(18_200)));
+        let unlimited = Settings { grace: Some(Grace::Unlimited), ..Settings::default() };
+        assert_eq!(resolve(unlimited).child_grace(), Grace::Unlimited);
+        assert_eq!(resolve(with_grace(0)).child_grace(), Grace::Limited(ms(0)));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Report {
     pub policy: Vec<PolicyLine>,
     /// What happened when, since the request to stop.
     pub timeline: Vec<Mark>,
+    /// Listeners.
+    pub listeners: ListenerCounts,
     /// Connections.
     pub connections: ConnectionCounts,
     /// Requests and their verdicts.
@@ -70,6 +72,18 @@ pub struct Mark {
     pub at_ms: Millis,
     /// What happened.
     pub what: &'static str,
+}
+
+/// Listeners.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ListenerCounts {
+    /// Not closed.
+    pub open: u64,
+    /// Failed, while serving or since.
+    pub failed: u64,
+    /// What the operating system said to the first of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
 }
 
 /// Connections after the hand-over.

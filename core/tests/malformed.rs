@@ -140,6 +140,7 @@ fn fields_of_the_policy() {
         ("settle_ms", json!(null), WHOLE),
         ("quiet_ms", json!(-1), WHOLE),
         ("abort_lead_ms", json!(true), WHOLE),
+        ("window_idle_ms", json!(0.5), WHOLE),
         ("new_requests", json!("drop"), r#""drop" is not one of refuse, serve"#),
         ("new_requests", json!(false), TEXT),
         ("readiness", json!("maybe"), r#""maybe" is not one of fail, keep"#),

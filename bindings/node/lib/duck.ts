@@ -384,6 +384,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
         if (exchange) this.#traffic.refuse(exchange);
         break;
       }
+      case 'refuse_streams':
+        break; // HTTP/2 servers are refused when they are attached
       case 'force_connection':
         if (connection) force(connection);
         break;

@@ -33,6 +33,8 @@ export interface Options {
   quiet?: Duration;
   /** How long before the drain deadline the abort signals fire. Default 1 s. */
   abortLead?: Duration;
+  /** Ends the window early once nothing has arrived for this long. Default: never. */
+  windowIdle?: Duration;
   /** Seeds the spread of announcements and closes. Default: random. */
   seed?: number | bigint;
   /** Signals that ask this process to stop. Default SIGTERM and SIGINT; `[]` for none. */
@@ -67,6 +69,7 @@ const TIMES = {
   settle: 0,
   quiet: 0,
   abortLead: 0,
+  windowIdle: 10,
 } as const;
 const OTHERS = ['seed', 'signals', 'newRequests', 'readiness', 'health', 'exit', 'logger'];
 const KNOWN = [...Object.keys(TIMES), ...OTHERS];

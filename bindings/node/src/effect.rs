@@ -82,6 +82,9 @@ pub(crate) fn effect(effect: Effect) -> JsEffect {
             request: Some(request.0),
             ..named("refuse_request")
         },
+        Effect::RefuseStreams { connection } => {
+            JsEffect { connection: Some(convert::handle(connection)), ..named("refuse_streams") }
+        }
         Effect::RunHook { hook } => JsEffect { hook: Some(hook.0), ..named("run_hook") },
         Effect::SetReadiness { ready } => JsEffect { ready: Some(ready), ..named("set_readiness") },
     }

@@ -22,6 +22,7 @@ pub struct JsSettings {
     pub settle: Option<f64>,
     pub quiet: Option<f64>,
     pub abort_lead: Option<f64>,
+    pub window_idle: Option<f64>,
     #[napi(ts_type = "'serve' | 'refuse'")]
     pub new_requests: Option<String>,
     #[napi(ts_type = "'fail' | 'keep'")]
@@ -49,6 +50,7 @@ pub(crate) fn resolve(
         settle: span(settings.settle)?,
         quiet: span(settings.quiet)?,
         abort_lead: span(settings.abort_lead)?,
+        window_idle: span(settings.window_idle)?,
         new_requests: match settings.new_requests.as_deref() {
             None => None,
             Some("refuse") => Some(NewRequests::Refuse),

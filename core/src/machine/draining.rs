@@ -5,13 +5,13 @@ use core::time::Duration;
 
 use super::Machine;
 use super::reporting::FORCED;
-use super::requests::{LINGER, sever};
 use crate::blocker::Blocker;
+use crate::cause::Cause;
 use crate::connection::{Connection, Fate, Request};
 use crate::deadline::{Plan, Wake};
 use crate::effect::Effect;
-use crate::event::Cause;
 use crate::hook::Stage;
+use crate::manner::LINGER;
 use crate::phase::Phase;
 use crate::policy::{Grace, Origin, Readiness};
 use crate::time::Time;
@@ -26,6 +26,7 @@ impl Machine {
             return;
         }
         self.t0 = now;
+        self.last_arrival = now;
         self.causes.push(cause);
         self.mark(now, "shutdown requested");
         self.window = self.window_for(cause, ever_accepted);
@@ -40,12 +41,15 @@ impl Machine {
     fn window_for(&self, cause: Cause, ever_accepted: bool) -> Duration {
         let unset = self.policy.window.origin == Origin::Default;
         let nobody_came = self.policy.development && !ever_accepted && unset;
-        if cause.skips_window() || nobody_came { Duration::ZERO } else { self.policy.window.value }
+        if cause.severity().skips_window() || nobody_came {
+            Duration::ZERO
+        } else {
+            self.policy.window.value
+        }
     }
 
     fn raise(&mut self, cause: Cause, now: Time) {
-        let severity = |cause: &Cause| u8::from(cause.skips_window()) + u8::from(cause.is_fatal());
-        if self.causes.iter().map(severity).max() >= Some(severity(&cause)) {
+        if self.causes.iter().map(|known| known.severity()).max() >= Some(cause.severity()) {
             return;
         }
         self.causes.push(cause);
@@ -68,7 +72,16 @@ impl Machine {
         self.t0.plus(self.t1().since(self.t0) / 2)
     }
 
-    fn end_window(&mut self, now: Time) {
+    /// When the window ends because nothing arrives any more.
+    pub(super) fn window_idle(&self) -> Option<Time> {
+        let in_window = self.phase == Phase::Draining && self.emptying_since.is_none();
+        let idle = self.policy.window_idle.filter(|_| in_window)?;
+        // Found late, it does not happen before the event that was seen first.
+        let at = self.last_arrival.plus(idle).max(self.moment);
+        Some(at).filter(|at| *at < self.t1())
+    }
+
+    pub(super) fn end_window(&mut self, now: Time) {
         self.window = self.window.min(now.since(self.t0));
         self.replan();
     }
@@ -85,7 +98,7 @@ impl Machine {
             }
             self.hasten();
             let t2 = self.plan.drain;
-            let lead = t2.map(|t2| t2.minus(self.policy.abort_lead.value).max(self.t0));
+            let lead = self.abort_lead();
             let lead = lead.filter(|lead| !self.aborted || *lead > self.clock);
             self.deadlines.set(Wake::AbortLead, lead);
             self.deadlines.set(Wake::DrainDeadline, t2);
@@ -96,6 +109,11 @@ impl Machine {
         self.deadlines.set(Wake::FlushStageEnd, self.plan.flush);
     }
 
+    /// When the abort signals fire.
+    pub(super) fn abort_lead(&self) -> Option<Time> {
+        self.plan.drain.map(|t2| t2.minus(self.policy.abort_lead.value).max(self.t0))
+    }
+
     pub(super) fn change_deadline(&mut self, grace: Duration, now: Time) {
         self.policy = self.policy.refit(Grace::Limited(grace));
         self.window = self.window.min(self.policy.window.value);
@@ -103,20 +121,25 @@ impl Machine {
         self.replan();
     }
 
-    /// Ends the first of window, drain and hooks whose time is not over: so it makes no
-    /// difference whether a tick came between two of these.
+    /// Ends the first of window, drain, `close` hooks and `flush` hooks whose time is not
+    /// over: so it makes no difference whether a tick came between two of these.
     pub(super) fn escalate(&mut self, now: Time) {
         self.mark(now, "escalated");
+        let ahead = |end: Option<Time>| end.is_none_or(|end| end > now);
         let draining = self.phase == Phase::Draining;
         if draining && self.t1() > now {
             self.end_window(now);
             return;
         }
-        if draining && self.plan.drain.is_none_or(|t2| t2 > now) {
+        if draining && ahead(self.plan.drain) {
             self.insisted.drain = Some(now);
+        } else if self.stage == Stage::Close && ahead(self.plan.close) {
+            self.insisted.drain.get_or_insert(now);
+            self.insisted.close = Some(now);
         } else {
             self.insisted.drain.get_or_insert(now);
-            self.insisted.hooks.get_or_insert(now);
+            self.insisted.close.get_or_insert(now);
+            self.insisted.flush.get_or_insert(now);
         }
         self.replan();
     }
@@ -159,12 +182,12 @@ impl Machine {
 
     /// Shortly before t2: transactions shall roll back while they still can.
     pub(super) fn abort(&mut self, at: Time) {
-        if self.in_flight.is_empty() && self.jobs.running.is_empty() {
+        if self.accounts.in_flight.is_empty() && self.jobs.running.is_empty() {
             return;
         }
         self.mark(at, "abort signals fired");
         self.aborted = true;
-        if !self.in_flight.is_empty() {
+        if !self.accounts.in_flight.is_empty() {
             self.effects.push_back(Effect::AbortRequests);
         }
         self.cancel_jobs();
@@ -182,7 +205,7 @@ impl Machine {
     /// Whether nothing is left to wait for before Closing.
     pub(super) fn is_drained(&self) -> bool {
         self.emptying_since.is_some()
-            && self.connections.len() == self.severed
+            && self.connections.len() == self.accounts.severed
             && self.listeners.is_empty()
             && self.jobs.running.is_empty()
             && self.hooks.ended(Stage::Drain)
@@ -201,21 +224,23 @@ impl Machine {
         }
         let lost = |connection: &Connection, request: &Request| !connection.had_its_end(request);
         self.forced = self.oldest_requests(at, lost).take(FORCED).collect();
-        let before = self.severed;
-        let standing = |(_, connection): &(_, &mut Connection)| connection.fate != Fate::Forced;
-        for (id, connection) in self.connections.iter_mut().filter(standing) {
-            let closing = matches!(connection.fate, Fate::Closing { .. });
-            self.effects.push_back(if connection.requests.is_empty() && !closing {
-                Effect::CloseIdle { connection: *id, look: false }
+        let before = self.accounts.severed;
+        for connection in self.connections.iter_mut() {
+            if connection.fate == Fate::Forced {
+                continue;
+            }
+            let id = connection.id;
+            let idle = connection.requests().is_empty() && connection.fate == Fate::Open;
+            self.effects.push_back(if idle {
+                Effect::CloseIdle { connection: id, look: false }
             } else {
                 let unanswered = connection.unanswered();
-                Effect::ForceConnection { connection: *id, unanswered }
+                Effect::ForceConnection { connection: id, unanswered }
             });
-            let lost = sever(*id, connection, &mut self.in_flight, &mut self.tally);
-            self.tally.connections_forced += u64::from(lost);
-            self.severed += 1;
+            self.accounts.sever(connection);
         }
-        self.linger_until = (self.severed > before).then(|| self.clock.plus(LINGER));
+        let any = self.accounts.severed > before;
+        self.linger_until = any.then(|| self.clock.plus(LINGER));
         self.cancel_jobs();
         for (job, running) in core::mem::take(&mut self.jobs.running) {
             let age_ms = crate::report::Millis(at.since(running.since));

@@ -1,9 +1,11 @@
 //! Connections by the moment at which something is due on them.
 
-use alloc::collections::{BTreeMap, BinaryHeap};
+use alloc::collections::BinaryHeap;
+use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use crate::connection::{Connection, Situation};
+use crate::connections::Connections;
 use crate::id::ConnectionId;
 use crate::time::Time;
 
@@ -14,23 +16,18 @@ pub(super) struct Queue(BinaryHeap<Reverse<(Time, ConnectionId)>>);
 
 impl Queue {
     /// Queues the connection for its next moment, if that has changed.
-    pub(super) fn put(
-        &mut self,
-        id: ConnectionId,
-        connection: &mut Connection,
-        situation: &Situation,
-    ) {
+    pub(super) fn put(&mut self, connection: &mut Connection, situation: &Situation) {
         let due = connection.next_due(situation);
         if due != connection.queued {
             connection.queued = due;
-            self.0.extend(due.map(|at| Reverse((at, id))));
+            self.0.extend(due.map(|at| Reverse((at, connection.id))));
         }
     }
 
     /// Drops stale entries from the head, so that nobody is woken for them.
-    pub(super) fn prune(&mut self, connections: &BTreeMap<ConnectionId, Connection>) {
+    pub(super) fn prune(&mut self, connections: &Connections) {
         while let Some(Reverse((at, id))) = self.0.peek()
-            && connections.get(id).is_none_or(|connection| connection.queued != Some(*at))
+            && connections.at(*id).is_none_or(|connection| connection.queued != Some(*at))
         {
             self.0.pop();
         }
@@ -46,10 +43,15 @@ impl Queue {
     }
 }
 
-/// What counts is in the connections; two queues differ only in what is stale.
 impl PartialEq for Queue {
+    /// The same entries, whatever lies where in the heap.
     fn eq(&self, other: &Self) -> bool {
-        self.0.len() == other.0.len()
+        let sorted = |queue: &Self| {
+            let mut entries: Vec<_> = queue.0.iter().copied().collect();
+            entries.sort_unstable();
+            entries
+        };
+        self.0.len() == other.0.len() && sorted(self) == sorted(other)
     }
 }
 

@@ -6,12 +6,13 @@ use alloc::vec::Vec;
 
 use super::{Machine, sentence};
 use crate::blocker::{Blocker, Blockers};
-use crate::connection::{Connection, Fate, Request};
-use crate::event::Cause;
+use crate::cause::{Cause, Severity};
+use crate::connection::{Connection, Request};
 use crate::hook::{Hook, HookResult, HookState};
 use crate::phase::Phase;
 use crate::report::{
-    ConnectionCounts, HookLine, JobCounts, Mark, Millis, PolicyLine, Report, RequestCounts, SCHEMA,
+    ConnectionCounts, HookLine, JobCounts, ListenerCounts, Mark, Millis, PolicyLine, Report,
+    RequestCounts, SCHEMA,
 };
 use crate::tally::Verdict;
 use crate::time::Time;
@@ -45,21 +46,15 @@ impl Machine {
         }));
         oldest.sort_by_key(|blocker| core::cmp::Reverse(blocker.age()));
         oldest.truncate(most);
-        let idle = |connection: &&Connection| {
-            connection.requests.is_empty() && connection.fate != Fate::Forced
-        };
-        let waiting = if self.phase == Phase::Draining { self.listeners.len() } else { 0 };
-        let idle_connections = if self.phase == Phase::Draining {
-            self.connections.values().filter(idle).count()
-        } else {
-            0
-        };
+        let draining = self.phase == Phase::Draining;
+        let idle = self.connections.len() - self.accounts.severed - self.accounts.carrying;
+        let waiting = |count: usize| if draining { count as u64 } else { 0 };
         Blockers {
-            requests: self.tally.in_flight(),
-            idle_connections: idle_connections as u64,
+            requests: self.accounts.tally.in_flight(),
+            idle_connections: waiting(idle),
             jobs: self.jobs.running.len() as u64,
             hooks: self.hooks.all().iter().filter(running).count() as u64,
-            listeners: waiting as u64,
+            listeners: waiting(self.listeners.len()),
             oldest,
         }
     }
@@ -70,13 +65,13 @@ impl Machine {
         now: Time,
         which: F,
     ) -> impl Iterator<Item = Blocker> + use<'_, F> {
-        self.in_flight.iter().filter_map(move |(since, id, request)| {
-            let connection = self.connections.get(id)?;
-            let request = connection.requests.iter().find(|known| known.id == *request)?;
+        self.accounts.in_flight.iter().filter_map(move |(since, id, request)| {
+            let connection = self.connections.at(*id)?;
+            let request = connection.requests().iter().find(|known| known.id == *request)?;
             which(connection, request).then(|| Blocker::Request {
                 protocol: connection.protocol.name(),
                 kind: request.kind,
-                peer: connection.peer.clone(),
+                peer: connection.peer().cloned(),
                 label: request.label.clone(),
                 state: match (request.unflushed, request.headers_sent) {
                     (Some(_), _) => "response not flushed",
@@ -94,10 +89,10 @@ impl Machine {
 
     /// Why the exit code is not 0.
     fn lost(&self) -> Vec<String> {
-        let fatal = self.causes.iter().find(|cause| cause.is_fatal());
+        let fatal = self.causes.iter().find(|cause| cause.severity() == Severity::Fatal);
         let mut lost: Vec<String> =
             fatal.map(|cause| format!("fatal error: {}", cause.name())).into_iter().collect();
-        let requests = self.tally.of(Verdict::Forced);
+        let requests = self.accounts.tally.of(Verdict::Forced);
         lost.extend(sentence(
             requests,
             "request was cut at the drain deadline",
@@ -141,10 +136,15 @@ impl Machine {
                 .iter()
                 .map(|(at, what)| Mark { at_ms: self.since_t0(*at), what })
                 .collect(),
+            listeners: ListenerCounts {
+                open: self.listeners.len() as u64,
+                failed: self.listeners.failed,
+                errors: self.listeners.errors.clone(),
+            },
             connections: ConnectionCounts {
-                adopted: self.tally.connections_adopted,
-                opened: self.tally.connections_opened,
-                forced: self.tally.connections_forced,
+                adopted: self.accounts.tally.connections_adopted,
+                opened: self.accounts.tally.connections_opened,
+                forced: self.accounts.tally.connections_forced,
                 open: self.connections.len() as u64,
             },
             requests: self.request_counts(),
@@ -172,7 +172,7 @@ impl Machine {
     }
 
     fn request_counts(&self) -> RequestCounts {
-        let tally = &self.tally;
+        let tally = &self.accounts.tally;
         RequestCounts {
             adopted: tally.adopted,
             admitted: tally.admitted,

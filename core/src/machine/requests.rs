@@ -1,34 +1,19 @@
 //! Connections and requests, from the hand-over to their verdict.
 
-use alloc::collections::BTreeSet;
 use alloc::string::String;
-use alloc::vec::Vec;
-use core::time::Duration;
 
 use super::Machine;
-use crate::connection::{Connection, Fate, Request, Situation};
+use crate::connection::{Connection, Fate, Notice, Request, Situation};
 use crate::effect::Effect;
 use crate::event::{Outcome, RequestKind};
 use crate::id::{ConnectionId, RequestId};
-use crate::jitter;
 use crate::ledger::IN_FLIGHT_MAX;
+use crate::manner::{self, CLOSE_HANDSHAKE, HEAD_ALLOWANCE, LINGER, Told};
 use crate::phase::Phase;
 use crate::policy::NewRequests;
 use crate::protocol::Protocol;
 use crate::refusal::Refused;
-use crate::tally::{Tally, Verdict};
 use crate::time::Time;
-
-/// How long a closed connection may take to go: half-close, bounded reading, close.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
-/// How long a long-lived peer may take to answer its protocol's end.
-const CLOSE_HANDSHAKE: Duration = Duration::from_secs(2);
-/// How long a request head may take to complete once the connection should close.
-const HEAD_ALLOWANCE: Duration = Duration::from_secs(5);
-
-const ANNOUNCE_SALT: u64 = 1;
-const END_SALT: u64 = 2;
-const SPREAD_SALT: u64 = 3;
 
 impl Machine {
     pub(super) fn adopt(
@@ -43,17 +28,16 @@ impl Machine {
         }
         // While Serving nothing is stamped: what was idle has been quiet since t0.
         let t0 = self.t0;
-        self.insert(id, protocol, announced, t0)?;
-        self.tally.connections_adopted += 1;
-        self.tally.adopted += u64::from(in_flight);
-        let entry = self.connections.get_mut(&id).ok_or(Refused::UnknownConnection)?;
+        let connection = self.connections.insert(Connection::new(id, protocol, t0))?;
+        connection.announced = announced;
         for request in (0..in_flight).map(RequestId) {
-            entry.requests.push(new_request(request, RequestKind::Ordinary, t0));
-            self.in_flight.insert((t0, id, request));
+            let request = Request::new(request, RequestKind::Ordinary, t0);
+            self.accounts.begin(connection, request);
         }
-        self.begin_notice(id, protocol);
-        self.schedule(id);
-        Ok(())
+        let tally = &mut self.accounts.tally;
+        tally.connections_adopted += 1;
+        tally.adopted += u64::from(in_flight);
+        self.begin_connection(id, t0)
     }
 
     pub(super) fn connection_opened(
@@ -62,62 +46,32 @@ impl Machine {
         protocol: Protocol,
         now: Time,
     ) -> Result<(), Refused> {
-        self.insert(id, protocol, false, now)?;
-        self.tally.connections_opened += 1;
-        self.begin_notice(id, protocol);
-        self.schedule(id);
-        Ok(())
-    }
-
-    fn insert(
-        &mut self,
-        id: ConnectionId,
-        protocol: Protocol,
-        announced: bool,
-        since: Time,
-    ) -> Result<(), Refused> {
-        if self.connections.contains_key(&id) {
-            return Err(Refused::AlreadyKnown);
-        }
-        let seed = self.policy.seed.value;
-        let half = self.half();
-        let spread_over = self.spread(self.t1());
-        let connection = Connection {
-            protocol,
-            peer: None,
-            requests: Vec::new(),
-            fate: Fate::Open,
-            announced,
-            told: false,
-            announce_at: since.plus(jitter::within(half.since(since), seed, id.0, ANNOUNCE_SALT)),
-            end_at: self.end_moment(id, since),
-            spread: jitter::within(spread_over, seed, id.0, SPREAD_SALT),
-            quiet_since: since,
-            head_until: None,
-            queued: None,
-        };
-        self.connections.insert(id, connection);
-        Ok(())
-    }
-
-    /// When a long-lived exchange ends: spread over the second half of the window, so
-    /// that its client finds a server that stays; without a window, over the first closes.
-    fn end_moment(&self, id: ConnectionId, now: Time) -> Time {
-        let t1 = self.t1();
-        let half = self.half().max(now);
-        let (from, span) =
-            if half < t1 { (half, t1.since(half)) } else { (t1.max(now), self.spread(t1)) };
-        from.plus(jitter::within(span, self.policy.seed.value, id.0, END_SALT))
-    }
-
-    fn begin_notice(&mut self, connection: ConnectionId, protocol: Protocol) {
-        if protocol.is_long_lived() {
-            self.effects.push_back(Effect::NotifyLongLived { connection, request: None });
-        }
+        self.connections.insert(Connection::new(id, protocol, now))?;
+        self.accounts.tally.connections_opened += 1;
+        self.last_arrival = now;
+        self.begin_connection(id, now)
     }
 
     pub(super) fn connection(&mut self, id: ConnectionId) -> Result<&mut Connection, Refused> {
-        self.connections.get_mut(&id).ok_or(Refused::UnknownConnection)
+        self.connections.at_mut(id).ok_or(Refused::UnknownConnection)
+    }
+
+    /// The connection, unless it was cut.
+    fn standing(&mut self, id: ConnectionId) -> Result<&mut Connection, Refused> {
+        let connection = self.connection(id)?;
+        if connection.fate == Fate::Forced { Err(Refused::Forced) } else { Ok(connection) }
+    }
+
+    /// Gives a connection that is new, or speaks a new protocol, its notice and its moments.
+    fn begin_connection(&mut self, id: ConnectionId, now: Time) -> Result<(), Refused> {
+        let situation = self.situation();
+        let connection = self.connections.at_mut(id).ok_or(Refused::UnknownConnection)?;
+        if connection.protocol.is_long_lived() {
+            connection.begin_long_lived(&situation, now);
+            self.effects.push_back(Effect::NotifyLongLived { connection: id, request: None });
+        }
+        self.queue.put(connection, &situation);
+        Ok(())
     }
 
     pub(super) fn connection_upgraded(
@@ -126,19 +80,13 @@ impl Machine {
         protocol: Protocol,
         now: Time,
     ) -> Result<(), Refused> {
-        let end_at = self.end_moment(id, now);
-        let connection = self.connection(id)?;
-        if connection.fate == Fate::Forced {
-            return Err(Refused::Forced);
-        }
+        let connection = self.standing(id)?;
         connection.protocol = protocol;
-        connection.end_at = end_at;
         // What was told in the old protocol's way is to be told in the new one's.
-        connection.told = false;
+        connection.notice = Notice::Untold;
+        connection.notice_since = now;
         connection.quiet_since = now;
-        self.begin_notice(id, protocol);
-        self.schedule(id);
-        Ok(())
+        self.begin_connection(id, now)
     }
 
     /// The last look found bytes: the connection stays, for a bounded time that
@@ -147,30 +95,22 @@ impl Machine {
         let allowance = self.plan.drain.map_or(HEAD_ALLOWANCE, |t2| {
             HEAD_ALLOWANCE.min(t2.since(self.emptying_since.unwrap_or(now)) / 2)
         });
-        let connection = self.connection(id)?;
-        if connection.fate == Fate::Forced {
-            return Err(Refused::Forced);
-        }
+        let connection = self.standing(id)?;
         if !connection.is_idle() {
             return Err(Refused::NotIdle);
         }
-        if connection.head_until.is_some() {
+        if connection.head_until().is_some() {
             return Err(Refused::AllowanceSpent);
         }
-        connection.head_until = Some(now.plus(allowance));
+        connection.allow_head(Some(now.plus(allowance)));
         connection.fate = Fate::Open;
         self.schedule(id);
         Ok(())
     }
 
     pub(super) fn connection_closed(&mut self, id: ConnectionId) -> Result<(), Refused> {
-        let connection = self.connections.remove(&id).ok_or(Refused::UnknownConnection)?;
-        self.severed -= usize::from(connection.fate == Fate::Forced);
-        for request in &connection.requests {
-            self.in_flight.remove(&(request.since, id, request.id));
-            let ended = connection.had_its_end(request);
-            self.tally.give(if ended { Verdict::Ended } else { Verdict::ClientGone });
-        }
+        let connection = self.connections.remove(id).ok_or(Refused::UnknownConnection)?;
+        self.accounts.close(connection);
         Ok(())
     }
 
@@ -181,44 +121,47 @@ impl Machine {
         kind: RequestKind,
         now: Time,
     ) -> Result<(), Refused> {
-        let connection = self.connection(id)?;
-        if connection.fate == Fate::Forced {
-            return Err(Refused::Forced);
-        }
-        if connection.requests.iter().any(|known| known.id == request) {
+        let connection = self.standing(id)?;
+        if connection.requests().iter().any(|known| known.id == request) {
             return Err(Refused::AlreadyKnown);
         }
+        self.last_arrival = now;
+        let connection = self.connections.at_mut(id).ok_or(Refused::UnknownConnection)?;
         if connection.announced || connection.fate != Fate::Open {
-            self.tally.not_processed += 1;
+            self.accounts.tally.not_processed += 1;
             return Ok(());
         }
-        connection.requests.push(new_request(request, kind, now));
+        self.accounts.begin(connection, Request::new(request, kind, now));
+        self.accounts.tally.admitted += 1;
         connection.quiet_since = now;
-        connection.head_until = None;
-        self.in_flight.insert((now, id, request));
-        self.tally.admitted += 1;
+        connection.allow_head(None);
         if self.policy.new_requests.value == NewRequests::Refuse {
             self.effects.push_back(Effect::RefuseRequest { connection: id, request });
         } else {
-            self.begin_stream(id, request, kind, now);
+            self.begin_request(id, request, now);
         }
         self.schedule(id);
         Ok(())
     }
 
     /// Gives a stream its notice, and its moment to end.
-    fn begin_stream(&mut self, id: ConnectionId, request: RequestId, kind: RequestKind, now: Time) {
-        if kind != RequestKind::Stream {
+    fn begin_request(&mut self, id: ConnectionId, request: RequestId, now: Time) {
+        let situation = self.situation();
+        let Ok(connection) = self.connection(id) else {
+            return;
+        };
+        let Ok(known) = connection.request(request) else {
+            return;
+        };
+        if manner::of_kind(known.kind).told != Told::AtShutdown {
             return;
         }
-        let end_at = self.end_moment(id, now);
-        if let Some(connection) = self.connections.get_mut(&id) {
-            let pending = |known: &Request| known.id != request && known.is_stream_to_end();
-            // Streams that go on arriving do not put off the end of those before them.
-            let waiting = connection.requests.iter().any(pending);
-            if !connection.protocol.is_long_lived() && !waiting {
-                connection.end_at = end_at;
-            }
+        known.notified = true;
+        // Streams that go on arriving do not put off the end of those before them.
+        let pending = |known: &Request| known.id != request && known.is_to_end();
+        let waiting = connection.requests().iter().any(pending);
+        if !connection.protocol.is_long_lived() && !waiting {
+            connection.begin_long_lived(&situation, now);
         }
         self.effects.push_back(Effect::NotifyLongLived { connection: id, request: Some(request) });
     }
@@ -232,15 +175,13 @@ impl Machine {
         since: Time,
         now: Time,
     ) -> Result<(), Refused> {
-        let known = self.connection(id)?.request(request)?;
-        let (old_since, old_kind) = (known.since, known.kind);
-        known.since = since.min(now);
-        known.kind = kind;
+        let connection = self.connections.at_mut(id).ok_or(Refused::UnknownConnection)?;
+        self.accounts.date(connection, request, since.min(now))?;
+        let known = connection.request(request)?;
+        let before = core::mem::replace(&mut known.kind, kind);
         known.label = Some(label);
-        self.in_flight.remove(&(old_since, id, request));
-        self.in_flight.insert((since.min(now), id, request));
-        if old_kind != kind {
-            self.begin_stream(id, request, kind, now);
+        if before != kind {
+            self.begin_request(id, request, now);
         }
         self.schedule(id);
         Ok(())
@@ -291,52 +232,41 @@ impl Machine {
         request: RequestId,
         now: Time,
     ) -> Result<(), Refused> {
-        let connection = self.connection(id)?;
-        let known = connection.request(request)?;
-        let Some(outcome) = known.unflushed else {
-            return Err(Refused::NotInFlight);
-        };
-        let since = known.since;
-        let end_sent = known.end_sent;
-        connection.take(request);
+        let connection = self.connections.at_mut(id).ok_or(Refused::UnknownConnection)?;
+        self.accounts.end(connection, request)?;
         connection.quiet_since = now;
-        self.in_flight.remove(&(since, id, request));
-        self.tally.give(match outcome {
-            Outcome::ClientGone if end_sent => Verdict::Ended,
-            Outcome::ClientGone => Verdict::ClientGone,
-            Outcome::Completed if end_sent => Verdict::Ended,
-            Outcome::Completed => Verdict::Completed,
-            Outcome::Ended => Verdict::Ended,
-            Outcome::Refused => Verdict::Refused,
-        });
         self.schedule(id);
         Ok(())
     }
 
     fn situation(&self) -> Situation {
-        Situation { emptying_since: self.emptying_since, quiet: self.policy.quiet.value }
+        let t1 = self.t1();
+        Situation {
+            t1,
+            half: self.half(),
+            emptying: self.emptying_since.is_some(),
+            // Nobody who develops waits for a tunnel.
+            abort: if self.policy.interactive { Some(t1) } else { self.abort_lead() },
+            spread: self.spread(t1),
+            quiet: self.policy.quiet.value,
+            seed: self.policy.seed.value,
+        }
     }
 
     /// Queues the connection for its next moment.
     fn schedule(&mut self, id: ConnectionId) {
         let situation = self.situation();
-        if let Some(connection) = self.connections.get_mut(&id) {
-            self.queue.put(id, connection, &situation);
+        if let Some(connection) = self.connections.at_mut(id) {
+            self.queue.put(connection, &situation);
         }
     }
 
-    /// Brings the moments of every connection forward to what t1 is now: nothing that
-    /// belongs to the window happens after it.
+    /// Brings the moments of every connection to where the deadlines are now.
     pub(super) fn hasten(&mut self) {
-        let (t1, situation, seed) = (self.t1(), self.situation(), self.policy.seed.value);
-        let told_by = self.emptying_since.unwrap_or(self.half());
-        let spread = self.spread(t1);
-        for (id, connection) in &mut self.connections {
-            let end_by = t1.plus(jitter::within(spread, seed, id.0, END_SALT));
-            connection.announce_at = connection.announce_at.min(told_by);
-            connection.end_at = connection.end_at.min(end_by);
-            connection.spread = jitter::within(spread, seed, id.0, SPREAD_SALT);
-            self.queue.put(*id, connection, &situation);
+        let situation = self.situation();
+        for connection in self.connections.iter_mut() {
+            connection.hasten(&situation);
+            self.queue.put(connection, &situation);
         }
     }
 
@@ -361,76 +291,66 @@ impl Machine {
         let situation = self.situation();
         // A peer's time to go begins when the driver is told, however late this tick is.
         let told = self.clock;
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.at_mut(id) else {
             return;
         };
         if connection.queued != Some(queued) {
             return;
         }
         connection.queued = None;
-        if let Fate::Closing { until } = connection.fate {
-            if until <= at {
+        let due = |moment: Option<Time>| moment.is_some_and(|moment| moment <= at);
+        let effects = &mut self.effects;
+        if connection.fate == Fate::Closing {
+            if due(connection.close_until) {
                 self.cut(id);
             }
             return;
         }
-        if connection.to_tell() && connection.announce_at <= at {
-            connection.told = true;
-            self.effects.push_back(Effect::AnnounceClose { connection: id });
+        if due(connection.tell_at(&situation)) {
+            let requests = connection.requests_mut().iter_mut();
+            for request in requests.filter(|known| known.is_to_notify()) {
+                request.notified = true;
+                let request = Some(request.id);
+                effects.push_back(Effect::NotifyLongLived { connection: id, request });
+            }
+            if connection.is_to_tell() {
+                (connection.notice, connection.notice_since) = (Notice::Told, told);
+                effects.push_back(Effect::AnnounceClose { connection: id });
+            }
+        }
+        if due(connection.final_at(&situation)) {
+            (connection.notice, connection.notice_since) = (Notice::Final, told);
+            connection.announced = true;
+            effects.push_back(Effect::RefuseStreams { connection: id });
         }
         if let Some(request) = connection.to_end()
-            && connection.end_at <= at
+            && due(connection.end_at)
         {
-            match request {
-                None => connection.fate = Fate::Closing { until: told.plus(CLOSE_HANDSHAKE) },
-                Some(stream) => {
-                    if let Ok(stream) = connection.request(stream) {
-                        stream.end_sent = true;
-                    }
-                }
+            if let Some(Ok(stream)) = request.map(|stream| connection.request(stream)) {
+                stream.end_sent = true;
+            } else {
+                connection.fate = Fate::Closing;
+                connection.close_until = Some(told.plus(CLOSE_HANDSHAKE));
             }
-            self.effects.push_back(Effect::CloseLongLived { connection: id, request });
+            effects.push_back(Effect::CloseLongLived { connection: id, request });
         }
-        if connection.idle_due(&situation).is_some_and(|due| due <= at) {
-            let look = connection.head_until.is_none();
-            connection.fate = Fate::Closing { until: told.plus(LINGER) };
-            self.effects.push_back(Effect::CloseIdle { connection: id, look });
+        if due(connection.idle_at(&situation)) {
+            // What arrives after the final GOAWAY is not processed anyway.
+            let look = connection.head_until().is_none() && connection.notice < Notice::Final;
+            connection.fate = Fate::Closing;
+            connection.close_until = Some(told.plus(LINGER));
+            effects.push_back(Effect::CloseIdle { connection: id, look });
         }
-        self.schedule(id);
+        self.queue.put(connection, &situation);
     }
 
     /// A connection that was told to close and did not.
     fn cut(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.at_mut(id) else {
             return;
         };
         let unanswered = connection.unanswered();
-        let lost = sever(id, connection, &mut self.in_flight, &mut self.tally);
-        self.tally.connections_forced += u64::from(lost);
-        self.severed += 1;
+        self.accounts.sever(connection);
         self.effects.push_back(Effect::ForceConnection { connection: id, unanswered });
     }
-}
-
-/// Ends a connection whose time is over: its requests get their verdict now, and it holds
-/// nothing up any more. Returns whether a request was lost.
-pub(super) fn sever(
-    id: ConnectionId,
-    connection: &mut Connection,
-    in_flight: &mut BTreeSet<(Time, ConnectionId, RequestId)>,
-    tally: &mut Tally,
-) -> bool {
-    let mut any_lost = false;
-    for request in core::mem::take(&mut connection.requests) {
-        let lost = !connection.had_its_end(&request);
-        any_lost |= lost;
-        in_flight.remove(&(request.since, id, request.id));
-        tally.give(if lost { Verdict::Forced } else { Verdict::Ended });
-    }
-    connection.fate = Fate::Forced;
-    any_lost
-}
-
-fn new_request(id: RequestId, kind: RequestKind, since: Time) -> Request {
-    Request { id, kind, label: None, since, headers_sent: false, unflushed: None, end_sent: false }
 }

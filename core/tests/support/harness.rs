@@ -96,7 +96,7 @@ impl Pair {
             return;
         }
         if self.machine.hard_deadline().is_none() {
-            for _ in 0..3 {
+            for _ in 0..4 {
                 if self.machine.phase() != Phase::Done {
                     self.event(Event::Escalate);
                     self.tick();

@@ -9,6 +9,7 @@ pub struct Request {
     pub kind: Option<RequestKind>,
     pub headers: bool,
     pub finished: Option<Outcome>,
+    pub notified: bool,
     pub end_sent: bool,
 }
 
@@ -16,7 +17,10 @@ pub struct Connection {
     pub protocol: Protocol,
     pub requests: BTreeMap<RequestId, Request>,
     pub announced: bool,
-    pub told: bool,
+    /// Since when it is told.
+    pub told: Option<u64>,
+    /// HTTP/2: the final GOAWAY was asked for.
+    pub refusing: bool,
     /// Told to close, and until when it may take.
     pub closing: Option<u64>,
     pub cut: bool,

@@ -30,7 +30,10 @@ pub struct Model {
     window_end: u64,
     emptying: bool,
     insisted_drain: Option<u64>,
-    insisted_hooks: Option<u64>,
+    insisted_close: Option<u64>,
+    insisted_flush: Option<u64>,
+    /// When a connection or a request came last.
+    last_arrival: u64,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Open listeners, and when each was fenced.
     listeners: BTreeMap<ListenerId, Option<u64>>,
@@ -67,7 +70,9 @@ impl Model {
             window_end: 0,
             emptying: false,
             insisted_drain: None,
-            insisted_hooks: None,
+            insisted_close: None,
+            insisted_flush: None,
+            last_arrival: 0,
             connections: BTreeMap::new(),
             listeners: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -106,12 +111,12 @@ impl Model {
 
     fn close_end(&self) -> Option<u64> {
         let kept = (self.reserve() / 4).min(SECOND);
-        self.before_t(kept).into_iter().chain(self.insisted_hooks).min()
+        self.before_t(kept).into_iter().chain(self.insisted_close).min()
     }
 
     fn flush_end(&self) -> Option<u64> {
         let kept = (self.reserve() / 8).min(100 * MS);
-        self.before_t(kept).into_iter().chain(self.insisted_hooks).min()
+        self.before_t(kept).into_iter().chain(self.insisted_flush).min()
     }
 
     fn passed(&self, at: Option<u64>) -> bool {
@@ -199,11 +204,12 @@ impl Model {
             }
             Event::ConnectionOpened { connection, protocol } => {
                 self.insert(*connection, *protocol, BTreeMap::new(), false, now)?;
+                self.last_arrival = now;
             }
             Event::ConnectionUpgraded { connection, protocol } => {
                 let connection = self.standing(*connection)?;
                 connection.protocol = *protocol;
-                connection.told = false;
+                (connection.told, connection.refusing) = (None, false);
                 connection.quiet_since = now;
             }
             Event::DeadlineChanged { grace } => {
@@ -271,10 +277,12 @@ impl Model {
                 connection.quiet_since = now;
             }
             Event::RequestStarted { connection, request, kind } => {
-                let connection = self.standing(*connection)?;
-                if connection.requests.contains_key(request) {
+                let known = self.standing(*connection)?;
+                if known.requests.contains_key(request) {
                     return Err(Refused::AlreadyKnown);
                 }
+                self.last_arrival = now;
+                let connection = self.standing(*connection)?;
                 if connection.announced || connection.closing.is_some() {
                     self.counts.not_processed += 1;
                     return Ok(());
@@ -305,7 +313,8 @@ impl Model {
             protocol,
             requests,
             announced,
-            told: false,
+            told: None,
+            refusing: false,
             closing: None,
             cut: false,
             allowed: false,
@@ -365,6 +374,7 @@ impl Model {
         self.fatal |= severity == 2;
         if self.phase == Phase::Serving {
             self.t0 = self.clock;
+            self.last_arrival = self.clock;
             let window = nanos(self.policy.window.value);
             self.window_end = if severity > 0 { self.clock } else { self.clock + window };
         } else if severity > self.severity && !self.emptying && self.phase == Phase::Draining {
@@ -381,7 +391,12 @@ impl Model {
             self.insisted_drain = Some(self.clock);
         } else {
             self.insisted_drain.get_or_insert(self.clock);
-            self.insisted_hooks.get_or_insert(self.clock);
+            let began =
+                |hook: &Hook| hook.stage == Stage::Flush && hook.state != HookState::Waiting;
+            if self.passed(self.close_end()) || self.hooks.values().any(began) {
+                self.insisted_flush.get_or_insert(self.clock);
+            }
+            self.insisted_close.get_or_insert(self.clock);
         }
     }
 
@@ -390,8 +405,10 @@ impl Model {
     /// The clock of a tick, before its effects.
     pub fn tick(&mut self, now: u64) {
         self.clock = self.clock.max(now);
-        if self.phase == Phase::Draining && !self.emptying && self.t1() <= self.clock {
-            self.window_end = self.t1().max(self.last_event);
+        let idle = self.policy.window_idle.map(|span| self.last_arrival + nanos(span));
+        let end = idle.into_iter().chain([self.t1()]).min().expect("t1 at least");
+        if self.phase == Phase::Draining && !self.emptying && end <= self.clock {
+            self.window_end = end.max(self.last_event);
             self.emptying = true;
         }
     }
@@ -408,8 +425,8 @@ impl Model {
             }
             Effect::AnnounceClose { connection } => {
                 let known = self.open(connection);
-                assert!(!known.told && !known.announced && !known.long_lived(), "told twice");
-                known.told = true;
+                assert!(!known.announced && !known.long_lived(), "nothing to tell");
+                assert_eq!(known.told.replace(clock), None, "told twice");
             }
             Effect::CancelJob { job } => {
                 self.assert_abort_time();
@@ -425,10 +442,14 @@ impl Model {
             Effect::CloseLongLived { connection, request } => {
                 let half = self.t0 + (self.t1() - self.t0) / 2;
                 assert!(half <= clock, "ended in the first half of the window");
+                let late = self.abort_at().map(|at| at.saturating_sub(SECOND));
+                let late = self.passed(late) || self.policy.interactive;
                 let known = self.open(connection);
                 match request {
                     None => {
                         assert!(known.long_lived());
+                        let websocket = known.protocol == Protocol::Websocket;
+                        assert!(websocket || late, "ended long before the abort signals");
                         known.closing = Some(clock + 2 * SECOND);
                     }
                     Some(id) => {
@@ -454,13 +475,30 @@ impl Model {
                 let known = self.open(connection);
                 match request {
                     None => assert!(known.long_lived()),
-                    Some(id) => assert_eq!(known.requests[&id].kind, Some(RequestKind::Stream)),
+                    Some(id) => {
+                        let request = known.requests.get_mut(&id).expect("in flight");
+                        match request.kind {
+                            Some(RequestKind::Stream) => {}
+                            Some(RequestKind::LongPoll) => {
+                                assert!(!std::mem::replace(&mut request.notified, true), "twice");
+                            }
+                            kind => panic!("{kind:?} was notified"),
+                        }
+                    }
                 }
             }
             Effect::PhaseChanged { phase } => self.enter(phase),
             Effect::RefuseRequest { connection, request } => {
                 assert_eq!(self.policy.new_requests.value, NewRequests::Refuse);
                 assert!(self.open(connection).requests.contains_key(&request));
+            }
+            Effect::RefuseStreams { connection } => {
+                let quiet = nanos(self.policy.quiet.value);
+                let known = self.open(connection);
+                assert_eq!(known.protocol, Protocol::Http2);
+                assert!(known.told.expect("told first") + quiet <= clock, "refused too early");
+                assert!(!std::mem::replace(&mut known.refusing, true), "refused twice");
+                known.announced = true;
             }
             Effect::RunHook { hook } => self.run(hook),
             Effect::SetReadiness { ready } => {
@@ -477,10 +515,13 @@ impl Model {
         known
     }
 
-    fn assert_abort_time(&self) {
+    fn abort_at(&self) -> Option<u64> {
         let lead = nanos(self.policy.abort_lead.value);
-        let at = self.t2().map(|t2| t2.saturating_sub(lead).max(self.t0));
-        assert!(self.passed(at), "aborted before its lead");
+        self.t2().map(|t2| t2.saturating_sub(lead).max(self.t0))
+    }
+
+    fn assert_abort_time(&self) {
+        assert!(self.passed(self.abort_at()), "aborted before its lead");
     }
 
     fn close_idle(&mut self, id: ConnectionId, look: bool) {
@@ -491,9 +532,11 @@ impl Model {
         assert!(known.requests.is_empty(), "closed as idle with a request in flight");
         assert_eq!(known.closing, None, "closed twice");
         let quiet = emptying && clock >= known.quiet_since + quiet;
-        let due = known.announced || known.allowed || quiet;
+        let silent = known.protocol != Protocol::Http2 && (known.allowed || quiet);
+        let due = known.announced || silent;
         assert!((due && known.idle()) || (deadline && !look), "closed before its quiet period");
-        assert_eq!(look, !known.allowed && (look || !deadline), "looked at the wrong time");
+        let spent = known.allowed || known.refusing;
+        assert!(if look { !spent } else { spent || deadline }, "looked at the wrong time");
         known.closing = Some(clock + SECOND);
         if deadline && !look {
             // It may be the drain deadline or its own time; either way nothing is lost.
@@ -663,13 +706,25 @@ impl Model {
         for known in self.connections.values().filter(|known| !known.cut) {
             let open = known.closing.is_none();
             if open && half <= clock && !known.long_lived() {
-                assert!(known.told || known.announced, "not told in the second half");
+                assert!(known.told.is_some() || known.announced, "not told in the second half");
+                for request in known.requests.values() {
+                    let waits = request.kind == Some(RequestKind::LongPoll) && !request.notified;
+                    assert!(!waits || request.finished.is_some(), "a long poll was not told");
+                }
+            }
+            if open && known.protocol == Protocol::Http2 {
+                let over = known.told.is_some_and(|told| told + quiet <= clock);
+                assert!(known.refusing || !over, "no final GOAWAY");
             }
             if let Some(until) = known.closing {
                 assert!(until > clock, "not cut in time");
             } else if known.idle() && known.announced {
                 panic!("announced, idle and open");
-            } else if known.idle() && self.emptying && !known.allowed {
+            } else if known.idle()
+                && self.emptying
+                && !known.allowed
+                && known.protocol != Protocol::Http2
+            {
                 let latest = (known.quiet_since + quiet).max(self.t1() + SECOND);
                 assert!(clock < latest, "quiet and open");
             }

@@ -49,6 +49,7 @@ pub fn settings([grace, window, reserve, quiet, flags]: Bytes) -> Settings {
         settle: Some(small / 2),
         quiet: Some(small),
         abort_lead: Some(small),
+        window_idle: (flags & 8 != 0).then_some(window / 3),
         new_requests: Some(if flags & 1 == 0 { NewRequests::Serve } else { NewRequests::Refuse }),
         readiness: Some(if flags & 2 == 0 { Readiness::Fail } else { Readiness::Keep }),
         seed: Some(u64::from(flags)),

@@ -203,6 +203,9 @@ pub fn effect(effect: Effect) -> Value {
         Effect::RefuseRequest { connection, request } => {
             json!({ "type": "refuse_request", "connection": connection, "request": request })
         }
+        Effect::RefuseStreams { connection } => {
+            json!({ "type": "refuse_streams", "connection": connection })
+        }
         Effect::RunHook { hook } => json!({ "type": "run_hook", "hook": hook }),
         Effect::SetReadiness { ready } => json!({ "type": "set_readiness", "ready": ready }),
     }
