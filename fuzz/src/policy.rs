@@ -23,7 +23,7 @@ const MOST_TICKS: usize = 100;
 #[derive(Arbitrary, Debug)]
 struct Input {
     variables: [Option<String>; 6],
-    code: [Option<Span>; 7],
+    code: [Option<Span>; 8],
     unlimited: bool,
     interactive: bool,
     start: u64,
@@ -58,11 +58,13 @@ pub fn environment(data: &[u8]) {
     let environment = match variables::settings(look_up) {
         Ok(environment) => environment,
         Err(sentence) => {
-            assert!(sentence.to_string().starts_with("LAMEDUCK_"));
+            let sentence = sentence.to_string();
+            assert!(sentence.starts_with("LAMEDUCK_"), "{sentence}");
+            assert!(!sentence.contains(char::is_control), "more than one line: {sentence:?}");
             return;
         }
     };
-    let [grace, window, margin, reserve, settle, quiet, abort_lead] =
+    let [grace, window, margin, reserve, settle, quiet, abort_lead, window_idle] =
         input.code.map(|span| span.map(Span::duration));
     let code = Settings {
         grace: if input.unlimited { Some(Grace::Unlimited) } else { grace.map(Grace::Limited) },
@@ -72,6 +74,7 @@ pub fn environment(data: &[u8]) {
         settle,
         quiet,
         abort_lead,
+        window_idle,
         interactive: input.interactive,
         ..Settings::default()
     };
