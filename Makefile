@@ -79,3 +79,4 @@ fuzz: need-cargo ## Fuzz each target for FUZZ_SECONDS (3600); too long for prove
 .PHONY: bench
 bench: node bindings/node/bench/node_modules/.package-lock.json ## What being attached costs, beside the libraries of today
 	node bindings/node/bench/run.mjs
+	cargo bench --package lameduck-host --bench million --locked

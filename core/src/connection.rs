@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use crate::event::{Outcome, RequestKind};
 use crate::id::{ConnectionId, RequestId};
@@ -111,7 +110,7 @@ struct Detail {
 }
 
 /// What of the shutdown a connection's next moment depends on.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Situation {
     /// The window ends, or ended.
     pub(crate) t1: Time,
@@ -121,9 +120,10 @@ pub(crate) struct Situation {
     pub(crate) emptying: bool,
     /// When the last long-lived exchanges end.
     pub(crate) abort: Option<Time>,
-    /// Over how long closes are spread.
-    pub(crate) spread: Duration,
-    pub(crate) quiet: Duration,
+    /// Over how long closes are spread, in nanoseconds.
+    pub(crate) spread: u64,
+    /// In nanoseconds.
+    pub(crate) quiet: u64,
     pub(crate) seed: u64,
 }
 
@@ -222,8 +222,8 @@ impl Connection {
         if self.notice > Notice::Untold {
             return self.notice_since;
         }
-        let span = situation.half.since(self.notice_since);
-        self.notice_since.plus(jitter::within(span, situation.seed, self.id.0, ANNOUNCE_SALT))
+        let span = situation.half.nanos_since(self.notice_since);
+        self.notice_since.plus_nanos(self.jitter(span, situation, ANNOUNCE_SALT))
     }
 
     /// Whether the driver is still to be told to announce.
@@ -241,7 +241,7 @@ impl Connection {
     /// heeds the first is refused then.
     pub(crate) fn final_at(&self, situation: &Situation) -> Option<Time> {
         let waits = self.protocol == Protocol::Http2 && self.notice == Notice::Told;
-        waits.then(|| self.notice_since.plus(situation.quiet))
+        waits.then(|| self.notice_since.plus_nanos(situation.quiet))
     }
 
     /// The long-lived exchange on it whose end is still to be sent, if any.
@@ -264,8 +264,9 @@ impl Connection {
             return;
         }
         let half = situation.half.max(now);
-        let (from, span) = if half < t1 { (half, t1.since(half)) } else { (t1.max(now), spread) };
-        self.end_at = Some(from.plus(self.jitter(span, situation, END_SALT)));
+        let (from, span) =
+            if half < t1 { (half, t1.nanos_since(half)) } else { (t1.max(now), spread) };
+        self.end_at = Some(from.plus_nanos(self.jitter(span, situation, END_SALT)));
     }
 
     /// Brings that moment to where the deadlines are now: nothing that belongs to the window
@@ -274,8 +275,8 @@ impl Connection {
         if self.ends_before_abort() {
             self.end_at = self.before_abort(situation, situation.t1);
         } else if let Some(end_at) = self.end_at {
-            let latest = situation.t1.plus(self.jitter(situation.spread, situation, END_SALT));
-            self.end_at = Some(end_at.min(latest));
+            let latest = self.jitter(situation.spread, situation, END_SALT);
+            self.end_at = Some(end_at.min(situation.t1.plus_nanos(latest)));
         }
     }
 
@@ -285,10 +286,10 @@ impl Connection {
 
     fn before_abort(&self, situation: &Situation, earliest: Time) -> Option<Time> {
         let jitter = self.jitter(situation.spread, situation, END_SALT);
-        situation.abort.map(|abort| abort.minus(jitter).max(earliest))
+        situation.abort.map(|abort| abort.minus_nanos(jitter).max(earliest))
     }
 
-    fn jitter(&self, span: Duration, situation: &Situation, salt: u64) -> Duration {
+    fn jitter(&self, span: u64, situation: &Situation, salt: u64) -> u64 {
         jitter::within(span, situation.seed, self.id.0, salt)
     }
 
@@ -306,7 +307,8 @@ impl Connection {
         }
         Some(self.head_until().unwrap_or_else(|| {
             let spread = self.jitter(situation.spread, situation, SPREAD_SALT);
-            self.quiet_since.plus(situation.quiet).max(situation.t1.plus(spread))
+            let quiet = self.quiet_since.plus_nanos(situation.quiet);
+            quiet.max(situation.t1.plus_nanos(spread))
         }))
     }
 
@@ -315,15 +317,18 @@ impl Connection {
         match self.fate {
             Fate::Closing => self.close_until,
             Fate::Forced => None,
-            Fate::Open => [
-                self.tell_at(situation),
-                self.final_at(situation),
-                self.to_end().and(self.end_at),
-                self.idle_at(situation),
-            ]
-            .into_iter()
-            .flatten()
-            .min(),
+            Fate::Open => {
+                let told = earlier(self.tell_at(situation), self.final_at(situation));
+                let ended = earlier(self.to_end().and(self.end_at), self.idle_at(situation));
+                earlier(told, ended)
+            }
         }
+    }
+}
+
+fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

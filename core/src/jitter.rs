@@ -1,16 +1,12 @@
 //! Seeded moments: the same seed gives the same spread in every language.
 
-use core::time::Duration;
-
-use crate::time::nanos;
-
-/// A moment in `0..span` for connection `id`, in whole microseconds, uniform over
-/// connections. `salt` keeps the spreads of different purposes apart.
-pub(crate) fn within(span: Duration, seed: u64, id: u64, salt: u64) -> Duration {
+/// A moment in `0..span` for connection `id`, uniform over connections. `salt` keeps the
+/// spreads of different purposes apart. Both are nanoseconds; the moment is a whole
+/// microsecond.
+pub(crate) fn within(span: u64, seed: u64, id: u64, salt: u64) -> u64 {
     let mixed = splitmix(seed ^ splitmix(id ^ splitmix(salt)));
-    let micros = nanos(span) / 1_000;
-    let share = (u128::from(mixed) * u128::from(micros)) >> 64;
-    Duration::from_micros(u64::try_from(share).unwrap_or(u64::MAX))
+    let share = (u128::from(mixed) * u128::from(span / 1_000)) >> 64;
+    share as u64 * 1_000 // a share of a u64
 }
 
 /// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
@@ -25,24 +21,24 @@ const fn splitmix(value: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const SPAN: Duration = Duration::from_secs(1);
+    const SECOND: u64 = 1_000_000_000;
 
     #[test]
     fn moments_lie_within_the_span_in_whole_microseconds() {
         for id in 0..1_000 {
-            let moment = within(SPAN, 7, id, 1);
-            assert!(moment < SPAN);
-            assert_eq!(moment.as_nanos() % 1_000, 0);
+            let moment = within(SECOND, 7, id, 1);
+            assert!(moment < SECOND);
+            assert_eq!(moment % 1_000, 0);
         }
-        assert_eq!(within(Duration::ZERO, 7, 1, 1), Duration::ZERO);
-        assert!(within(Duration::MAX, 7, 1, 1) < Duration::MAX);
+        assert_eq!(within(0, 7, 1, 1), 0);
+        assert!(within(u64::MAX, 7, 1, 1) < u64::MAX);
     }
 
     #[test]
     fn every_tenth_of_the_span_gets_its_share_of_connections() {
         let mut tenths = [0_u32; 10];
         for id in 0..10_000 {
-            let tenth = within(SPAN, 0, (id << 32) | 1, 3).as_micros() / 100_000;
+            let tenth = within(SECOND, 0, (id << 32) | 1, 3) / (SECOND / 10);
             tenths[usize::try_from(tenth).expect("below ten")] += 1;
         }
         assert!(tenths.iter().all(|share| (900..1_100).contains(share)), "{tenths:?}");
@@ -50,9 +46,9 @@ mod tests {
 
     #[test]
     fn seed_connection_and_purpose_each_change_the_moment() {
-        let moment = within(SPAN, 1, 1, 1);
-        assert_eq!(moment, within(SPAN, 1, 1, 1));
-        for other in [within(SPAN, 2, 1, 1), within(SPAN, 1, 2, 1), within(SPAN, 1, 1, 2)] {
+        let moment = within(SECOND, 1, 1, 1);
+        assert_eq!(moment, within(SECOND, 1, 1, 1));
+        for other in [within(SECOND, 2, 1, 1), within(SECOND, 1, 2, 1), within(SECOND, 1, 1, 2)] {
             assert_ne!(moment, other);
         }
     }

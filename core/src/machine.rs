@@ -20,6 +20,7 @@ use self::queue::Queue;
 
 use crate::blocker::Blocker;
 use crate::cause::Cause;
+use crate::connection::Situation;
 use crate::connections::Connections;
 use crate::deadline::{Deadlines, Insisted, Plan, Wake};
 use crate::effect::Effect;
@@ -70,6 +71,8 @@ pub struct Machine {
     stage: Stage,
     listeners: Listeners,
     connections: Connections,
+    /// What the connections' moments depend on, as it is while Draining.
+    situation: Situation,
     accounts: Accounts,
     /// Until then Closing waits for those cut at the drain deadline to be gone.
     linger_until: Option<Time>,
@@ -105,6 +108,7 @@ impl Machine {
             stage: Stage::Close,
             listeners: Listeners::default(),
             connections: Connections::default(),
+            situation: Situation::default(),
             accounts: Accounts::default(),
             linger_until: None,
             queue: Queue::default(),

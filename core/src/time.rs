@@ -29,12 +29,24 @@ impl Time {
         Duration::from_nanos(self.as_nanos().saturating_sub(earlier.as_nanos()))
     }
 
+    pub(crate) const fn nanos_since(self, earlier: Self) -> u64 {
+        self.as_nanos().saturating_sub(earlier.as_nanos())
+    }
+
+    pub(crate) const fn plus_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
     pub(crate) fn plus(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(nanos(span)))
+        self.plus_nanos(nanos(span))
     }
 
     pub(crate) fn minus(self, span: Duration) -> Self {
-        Self::from_nanos(self.as_nanos().saturating_sub(nanos(span)))
+        self.minus_nanos(nanos(span))
+    }
+
+    pub(crate) const fn minus_nanos(self, nanos: u64) -> Self {
+        Self::from_nanos(self.as_nanos().saturating_sub(nanos))
     }
 }
 

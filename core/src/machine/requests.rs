@@ -1,8 +1,10 @@
 //! Connections and requests, from the hand-over to their verdict.
 
+use alloc::collections::VecDeque;
 use alloc::string::String;
 
 use super::Machine;
+use super::queue::Queue;
 use crate::connection::{Connection, Fate, Notice, Request, Situation};
 use crate::effect::Effect;
 use crate::event::{Outcome, RequestKind};
@@ -13,7 +15,7 @@ use crate::phase::Phase;
 use crate::policy::NewRequests;
 use crate::protocol::Protocol;
 use crate::refusal::Refused;
-use crate::time::Time;
+use crate::time::{Time, nanos};
 
 impl Machine {
     pub(super) fn adopt(
@@ -37,7 +39,8 @@ impl Machine {
         let tally = &mut self.accounts.tally;
         tally.connections_adopted += 1;
         tally.adopted += u64::from(in_flight);
-        self.begin_connection(id, t0)
+        begin(connection, t0, &self.situation, &mut self.queue, &mut self.effects);
+        Ok(())
     }
 
     pub(super) fn connection_opened(
@@ -46,10 +49,11 @@ impl Machine {
         protocol: Protocol,
         now: Time,
     ) -> Result<(), Refused> {
-        self.connections.insert(Connection::new(id, protocol, now))?;
+        let connection = self.connections.insert(Connection::new(id, protocol, now))?;
         self.accounts.tally.connections_opened += 1;
         self.last_arrival = now;
-        self.begin_connection(id, now)
+        begin(connection, now, &self.situation, &mut self.queue, &mut self.effects);
+        Ok(())
     }
 
     pub(super) fn connection(&mut self, id: ConnectionId) -> Result<&mut Connection, Refused> {
@@ -60,18 +64,6 @@ impl Machine {
     fn standing(&mut self, id: ConnectionId) -> Result<&mut Connection, Refused> {
         let connection = self.connection(id)?;
         if connection.fate == Fate::Forced { Err(Refused::Forced) } else { Ok(connection) }
-    }
-
-    /// Gives a connection that is new, or speaks a new protocol, its notice and its moments.
-    fn begin_connection(&mut self, id: ConnectionId, now: Time) -> Result<(), Refused> {
-        let situation = self.situation();
-        let connection = self.connections.at_mut(id).ok_or(Refused::UnknownConnection)?;
-        if connection.protocol.is_long_lived() {
-            connection.begin_long_lived(&situation, now);
-            self.effects.push_back(Effect::NotifyLongLived { connection: id, request: None });
-        }
-        self.queue.put(connection, &situation);
-        Ok(())
     }
 
     pub(super) fn connection_upgraded(
@@ -86,7 +78,9 @@ impl Machine {
         connection.notice = Notice::Untold;
         connection.notice_since = now;
         connection.quiet_since = now;
-        self.begin_connection(id, now)
+        let connection = self.connections.at_mut(id).ok_or(Refused::UnknownConnection)?;
+        begin(connection, now, &self.situation, &mut self.queue, &mut self.effects);
+        Ok(())
     }
 
     /// The last look found bytes: the connection stays, for a bounded time that
@@ -110,6 +104,7 @@ impl Machine {
 
     pub(super) fn connection_closed(&mut self, id: ConnectionId) -> Result<(), Refused> {
         let connection = self.connections.remove(id).ok_or(Refused::UnknownConnection)?;
+        self.queue.forget();
         self.accounts.close(connection);
         Ok(())
     }
@@ -146,7 +141,7 @@ impl Machine {
 
     /// Gives a stream its notice, and its moment to end.
     fn begin_request(&mut self, id: ConnectionId, request: RequestId, now: Time) {
-        let situation = self.situation();
+        let situation = self.situation;
         let Ok(connection) = self.connection(id) else {
             return;
         };
@@ -239,23 +234,9 @@ impl Machine {
         Ok(())
     }
 
-    fn situation(&self) -> Situation {
-        let t1 = self.t1();
-        Situation {
-            t1,
-            half: self.half(),
-            emptying: self.emptying_since.is_some(),
-            // Nobody who develops waits for a tunnel.
-            abort: if self.policy.interactive { Some(t1) } else { self.abort_lead() },
-            spread: self.spread(t1),
-            quiet: self.policy.quiet.value,
-            seed: self.policy.seed.value,
-        }
-    }
-
     /// Queues the connection for its next moment.
     fn schedule(&mut self, id: ConnectionId) {
-        let situation = self.situation();
+        let situation = self.situation;
         if let Some(connection) = self.connections.at_mut(id) {
             self.queue.put(connection, &situation);
         }
@@ -263,7 +244,18 @@ impl Machine {
 
     /// Brings the moments of every connection to where the deadlines are now.
     pub(super) fn hasten(&mut self) {
-        let situation = self.situation();
+        let t1 = self.t1();
+        let situation = Situation {
+            t1,
+            half: self.half(),
+            emptying: self.emptying_since.is_some(),
+            // Nobody who develops waits for a tunnel.
+            abort: if self.policy.interactive { Some(t1) } else { self.abort_lead() },
+            spread: nanos(self.spread(t1)),
+            quiet: nanos(self.policy.quiet.value),
+            seed: self.policy.seed.value,
+        };
+        self.situation = situation;
         for connection in self.connections.iter_mut() {
             connection.hasten(&situation);
             self.queue.put(connection, &situation);
@@ -288,7 +280,7 @@ impl Machine {
         let Some((queued, id)) = self.queue.take() else {
             return;
         };
-        let situation = self.situation();
+        let situation = self.situation;
         // A peer's time to go begins when the driver is told, however late this tick is.
         let told = self.clock;
         let Some(connection) = self.connections.at_mut(id) else {
@@ -353,4 +345,19 @@ impl Machine {
         self.accounts.sever(connection);
         self.effects.push_back(Effect::ForceConnection { connection: id, unanswered });
     }
+}
+
+/// Gives a connection that is new, or speaks a new protocol, its notice and its moments.
+fn begin(
+    connection: &mut Connection,
+    now: Time,
+    situation: &Situation,
+    queue: &mut Queue,
+    effects: &mut VecDeque<Effect>,
+) {
+    if connection.protocol.is_long_lived() {
+        connection.begin_long_lived(situation, now);
+        effects.push_back(Effect::NotifyLongLived { connection: connection.id, request: None });
+    }
+    queue.put(connection, situation);
 }
