@@ -286,6 +286,7 @@ impl Connection {
 
     fn before_abort(&self, situation: &Situation, earliest: Time) -> Option<Time> {
         let jitter = self.jitter(situation.spread, situation, END_SALT);
+        let earliest = earliest.max(situation.half);
         situation.abort.map(|abort| abort.minus_nanos(jitter).max(earliest))
     }
 

@@ -64,6 +64,8 @@ pub struct Machine {
     window: Duration,
     /// t1, once it has passed.
     emptying_since: Option<Time>,
+    /// When the driver was told to fence the listeners.
+    fenced_at: Option<Time>,
     plan: Plan,
     insisted: Insisted,
     deadlines: Deadlines,
@@ -102,6 +104,7 @@ impl Machine {
             causes: Vec::new(),
             window: Duration::ZERO,
             emptying_since: None,
+            fenced_at: None,
             plan: Plan::default(),
             insisted: Insisted::default(),
             deadlines: Deadlines::default(),

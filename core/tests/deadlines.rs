@@ -215,3 +215,23 @@ fn new_streams_do_not_put_off_the_end_of_older_ones() {
     };
     assert_eq!(end_of_the_first(4).to_bits(), end_of_the_first(1).to_bits());
 }
+
+#[test]
+fn listeners_settle_in_full_when_the_deadline_moves_away_meanwhile() {
+    let settings = Settings {
+        settle: Some(Duration::from_millis(400)),
+        window: Some(Duration::ZERO),
+        reserve: Some(Duration::ZERO),
+        margin: Some(Duration::ZERO),
+        ..Settings::default()
+    };
+    let mut driver = Driver::under(settings);
+    driver.take(Event::ListenerOpened { listener: ListenerId(1) });
+    driver.stop(Cause::Terminate);
+    driver.take(Event::DeadlineChanged { grace: Duration::from_millis(200) });
+    driver.run(100);
+    driver.take(Event::DeadlineChanged { grace: Duration::from_secs(10) });
+    driver.run(1_000);
+    let closed = Effect::CloseListener { listener: ListenerId(1) };
+    assert_eq!(driver.when(closed), Some(400.0));
+}

@@ -101,6 +101,9 @@ impl Machine {
             let lead = self.abort_lead();
             let lead = lead.filter(|lead| !self.aborted || *lead > self.clock);
             self.deadlines.set(Wake::AbortLead, lead);
+            if self.deadlines.at(Wake::SettleEnd).is_some() {
+                self.deadlines.set(Wake::SettleEnd, self.settled());
+            }
             self.deadlines.set(Wake::DrainDeadline, t2);
         } else {
             let close = self.plan.close.filter(|_| self.stage == Stage::Close);
@@ -159,11 +162,16 @@ impl Machine {
         if !self.listeners.is_empty() {
             // From when the driver is told, however late this tick is: handshakes under way
             // need that time after the fence.
-            let settled = self.clock.plus(self.policy.settle.value);
-            let settled = self.plan.drain.map_or(settled, |t2| settled.min(t2));
-            self.deadlines.set(Wake::SettleEnd, Some(settled));
+            self.fenced_at = Some(self.clock);
+            self.deadlines.set(Wake::SettleEnd, self.settled());
         }
         self.hasten();
+    }
+
+    /// When fenced listeners have settled.
+    fn settled(&self) -> Option<Time> {
+        let settled = self.fenced_at?.plus(self.policy.settle.value);
+        Some(self.plan.drain.map_or(settled, |t2| settled.min(t2)))
     }
 
     /// How long the closes after t1 may be spread.

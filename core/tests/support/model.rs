@@ -478,7 +478,8 @@ impl Model {
                     Some(id) => {
                         let request = known.requests.get_mut(&id).expect("in flight");
                         match request.kind {
-                            Some(RequestKind::Stream) => {}
+                            // Whoever was told needs not be told again as something else.
+                            Some(RequestKind::Stream) => request.notified = true,
                             Some(RequestKind::LongPoll) => {
                                 assert!(!std::mem::replace(&mut request.notified, true), "twice");
                             }
