@@ -148,7 +148,9 @@ impl Buckets {
     }
 
     fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.near.iter().chain(self.far.values()).flatten()
+        let base = self.base.unwrap_or_default();
+        let near = self.filled.iter().map(move |bucket| &self.near[(bucket - base) as usize]);
+        near.chain(self.far.values()).flatten()
     }
 }
 

@@ -55,11 +55,11 @@ struct Pair {
 
 impl Pair {
     fn event(&mut self, event: Event) {
-        let before = self.machine.clone();
-        let taken = self.machine.handle(event.clone(), Time::from_nanos(self.now));
         let expected = self.model.event(&event, self.now);
+        let before = expected.is_err().then(|| self.machine.clone());
+        let taken = self.machine.handle(event.clone(), Time::from_nanos(self.now));
         assert_eq!(taken, expected, "{event:?} at {}", self.now);
-        if taken.is_err() {
+        if let Some(before) = before {
             assert!(self.machine == before, "{event:?} was refused but changed the machine");
             assert_eq!(self.machine.next_wake(), before.next_wake());
             self.reached.refused += 1;
