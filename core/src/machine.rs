@@ -215,7 +215,7 @@ impl Machine {
                 let outcome = Some(outcome).filter(|_| self.phase != Phase::Serving);
                 self.jobs.finish(job, outcome)
             }
-            Event::JobStarted { job, name } => self.jobs.start(job, name, now),
+            Event::JobStarted { job, name } => self.job_started(job, name, now),
             Event::ListenerClosed { listener } => self.listeners.close(listener),
             Event::ListenerFailed { listener, error } => self.listeners.fail(listener, error),
             Event::ListenerOpened { listener } => self.listeners.open(listener),

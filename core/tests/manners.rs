@@ -179,6 +179,38 @@ fn an_upload_is_aborted_shortly_before_the_drain_deadline() {
 }
 
 #[test]
+fn what_begins_after_the_abort_signals_is_born_aborted() {
+    let mut driver = Driver::draining();
+    driver.adopt(1, Protocol::Tunnel, 0);
+    driver.obedient = false;
+    driver.run(23_500);
+    assert_eq!(driver.when(Effect::AbortRequests), Some(23_000.0), "though none was in flight");
+    driver.job(1);
+    assert_eq!(driver.when(Effect::CancelJob { job: JobId(1) }), Some(23_500.0));
+    driver.take(Event::DeadlineChanged { grace: Duration::from_secs(60) });
+    driver.job(2);
+    driver.run(52_000);
+    assert_eq!(driver.when(Effect::CancelJob { job: JobId(2) }), None, "there is time again");
+    driver.run(53_500);
+    assert_eq!(driver.when(Effect::CancelJob { job: JobId(2) }), Some(53_000.0));
+}
+
+#[test]
+fn http2_that_was_told_before_still_gets_its_final_goaway() {
+    let mut driver = Driver::draining();
+    let (protocol, announced) = (Protocol::Http2, true);
+    let connection = C1;
+    driver.take(Event::ConnectionAdopted { connection, protocol, in_flight: 0, announced });
+    driver.run(499);
+    driver.start(1, 1);
+    driver.run(500);
+    assert_eq!(driver.when(Effect::AnnounceClose { connection: C1 }), None);
+    assert_eq!(driver.when(Effect::RefuseStreams { connection: C1 }), Some(500.0));
+    driver.finish(1, 1);
+    assert_eq!(driver.finished().requests.completed, 1);
+}
+
+#[test]
 fn spread_and_order_follow_the_seed_alone() {
     let moments = |seed| {
         let mut driver = Driver::under(Settings { seed: Some(seed), ..Settings::default() });

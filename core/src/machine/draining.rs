@@ -1,5 +1,6 @@
 //! Draining: the window, emptying, and the drain deadline.
 
+use alloc::string::String;
 use core::cmp::Reverse;
 use core::time::Duration;
 
@@ -11,9 +12,11 @@ use crate::connection::{Connection, Fate, Request};
 use crate::deadline::{Plan, Wake};
 use crate::effect::Effect;
 use crate::hook::Stage;
+use crate::id::JobId;
 use crate::manner::LINGER;
 use crate::phase::Phase;
 use crate::policy::{Grace, Origin, Readiness};
+use crate::refusal::Refused;
 use crate::time::Time;
 
 /// Closes after t1 are spread over at most this.
@@ -188,17 +191,27 @@ impl Machine {
         }
     }
 
-    /// Shortly before t2: transactions shall roll back while they still can.
+    /// Shortly before t2: transactions shall roll back while they still can. Said even when
+    /// nothing is in flight, since what begins from now on is born aborted.
     pub(super) fn abort(&mut self, at: Time) {
-        if self.accounts.in_flight.is_empty() && self.jobs.running.is_empty() {
-            return;
-        }
         self.mark(at, "abort signals fired");
         self.aborted = true;
-        if !self.accounts.in_flight.is_empty() {
-            self.effects.push_back(Effect::AbortRequests);
-        }
+        self.effects.push_back(Effect::AbortRequests);
         self.cancel_jobs();
+    }
+
+    /// A job that begins once the abort signals have fired is cancelled at once.
+    pub(super) fn job_started(
+        &mut self,
+        id: JobId,
+        name: String,
+        now: Time,
+    ) -> Result<(), Refused> {
+        self.jobs.start(id, name, now)?;
+        if self.aborted && self.deadlines.at(Wake::AbortLead).is_none() {
+            self.cancel_jobs();
+        }
+        Ok(())
     }
 
     /// Cancels the jobs that were not cancelled before.

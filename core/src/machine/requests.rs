@@ -31,7 +31,12 @@ impl Machine {
         // While Serving nothing is stamped: what was idle has been quiet since t0.
         let t0 = self.t0;
         let connection = self.connections.insert(Connection::new(id, protocol, t0))?;
-        connection.announced = announced;
+        // An HTTP/2 peer that was told heard the first GOAWAY; the final one is still to come.
+        if announced && protocol == Protocol::Http2 {
+            connection.notice = Notice::Told;
+        } else {
+            connection.announced = announced;
+        }
         for request in (0..in_flight).map(RequestId) {
             let request = Request::new(request, RequestKind::Ordinary, t0);
             self.accounts.begin(connection, request);
@@ -75,6 +80,7 @@ impl Machine {
         let connection = self.standing(id)?;
         connection.protocol = protocol;
         // What was told in the old protocol's way is to be told in the new one's.
+        connection.announced = false;
         connection.notice = Notice::Untold;
         connection.notice_since = now;
         connection.quiet_since = now;

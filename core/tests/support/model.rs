@@ -210,6 +210,7 @@ impl Model {
                 let connection = self.standing(*connection)?;
                 connection.protocol = *protocol;
                 (connection.told, connection.refusing) = (None, false);
+                connection.announced = false;
                 connection.quiet_since = now;
             }
             Event::DeadlineChanged { grace } => {
@@ -312,8 +313,8 @@ impl Model {
         let connection = Connection {
             protocol,
             requests,
-            announced,
-            told: None,
+            announced: announced && protocol != Protocol::Http2,
+            told: (announced && protocol == Protocol::Http2).then_some(self.t0),
             refusing: false,
             closing: None,
             cut: false,
@@ -420,7 +421,6 @@ impl Model {
         match effect {
             Effect::AbandonHook { hook } => self.abandon(hook),
             Effect::AbortRequests => {
-                assert!(self.connections.values().any(|known| !known.requests.is_empty()));
                 self.assert_abort_time();
             }
             Effect::AnnounceClose { connection } => {
