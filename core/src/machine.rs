@@ -9,6 +9,8 @@ mod draining;
 mod queue;
 mod reporting;
 mod requests;
+#[cfg(feature = "situation")]
+mod situation;
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
