@@ -64,7 +64,7 @@ test-rolling: node tests/rolling/node_modules/.package-lock.json
 .PHONY: prove
 prove: test ## The longer proofs: many more cases, and that the tests can fail
 	PROPTEST_CASES=1000000 cargo test --release --package lameduck --test reference --locked
-	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom cargo test --release --package lameduck --lib --locked model
+	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom cargo test --release --package lameduck --features async --lib --locked model
 	core/tests/weaken.sh
 	cargo run --release --package lameduck-exhaustive --locked
 	cargo run --release --package lameduck-simulation --locked -- drains 100000

@@ -23,9 +23,11 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(feature = "async", test))]
 extern crate std;
 
+#[cfg(feature = "async")]
+pub mod async_layer;
 mod blocker;
 mod cause;
 mod connection;

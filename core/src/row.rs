@@ -70,7 +70,7 @@ const AFTER_HANDED: Ordering = Ordering::Acquire;
 /// to take themselves back: to wrap the count, 32 767 threads would have to be in that instruction at
 /// once.
 #[cfg(any(test, feature = "async"))]
-const CROWDED: u16 = ledger::IN_FLIGHT_MAX / 2 + 1;
+const CROWDED: u16 = 1 << 15;
 
 /// A row: 64 bits, the generation in the upper half and the state in the lower. All zeroes is a row
 /// that was never used.
@@ -112,17 +112,18 @@ impl Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stale;
 
-/// What became of an owner's begin.
+/// Why an owner's begin was not simply counted.
 #[cfg(any(test, feature = "async"))]
-#[cfg_attr(not(test), allow(dead_code))] // until the guards
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entered {
-    /// As with every other change.
-    Changed(Change),
+pub(crate) enum Late {
+    /// The connection was closed before. It was counted nevertheless and must be taken back.
+    Closed,
     /// Too many requests are in flight; the row's fault bit is set and this one is not counted. If
     /// the hand-over fell between counting it and taking it back, it adopted a request that must be
     /// told as finished.
     Crowded { adopted: bool },
+    /// It was counted, after the hand-over: the machine must be told.
+    HandedOver,
 }
 
 impl Default for AtomicRow {
@@ -221,26 +222,39 @@ impl AtomicRow {
 
 /// For owners of the row.
 #[cfg(any(test, feature = "async"))]
-#[cfg_attr(not(test), allow(dead_code))] // until the guards
 impl AtomicRow {
+    /// A row whose last connection was of this generation.
+    #[cfg(feature = "async")]
+    pub(crate) fn after(generation: u32) -> Self {
+        Self(AtomicU64::new(join(generation, 0)))
+    }
+
     /// [`begin`](Self::begin) that cannot be wrong.
     #[inline]
-    pub(crate) fn enter(&self) -> Entered {
+    pub(crate) fn enter(&self) -> Result<(), Late> {
         let before = self.0.fetch_add(1, CHANGE);
-        if ledger::decode(state(before)).in_flight >= CROWDED {
-            return self.retreat(before);
+        // The three questions at once: handed over, closed, crowded?
+        if state(before) & (ledger::HANDED | ledger::OPEN | u32::from(CROWDED)) == ledger::OPEN {
+            return Ok(());
         }
-        Entered::Changed(Change::after(before))
+        Err(self.entered_late(before))
     }
 
     #[cold]
-    fn retreat(&self, entered: u64) -> Entered {
-        self.0.fetch_or(u64::from(ledger::FAULT), Ordering::Relaxed);
-        let adopted = matches!(
-            (Change::after(entered), self.leave()),
-            (Change::Counted { .. }, Change::HandedOver { .. })
-        );
-        Entered::Crowded { adopted }
+    fn entered_late(&self, before: u64) -> Late {
+        let row = ledger::decode(state(before));
+        if row.in_flight >= CROWDED {
+            self.0.fetch_or(u64::from(ledger::FAULT), Ordering::Relaxed);
+            let adopted = matches!(
+                (Change::after(before), self.leave()),
+                (Change::Counted { .. }, Change::HandedOver { .. })
+            );
+            return Late::Crowded { adopted };
+        }
+        match Change::after(before) {
+            Change::Counted { .. } => Late::Closed,
+            Change::HandedOver { .. } => Late::HandedOver,
+        }
     }
 
     /// [`end`](Self::end) of one who has [`enter`](Self::enter)ed it. A row that was closed

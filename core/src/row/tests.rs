@@ -88,29 +88,29 @@ fn the_count_of_a_handle_saturates() {
 #[test]
 fn owners_count_alike() {
     let (row, generation) = opened();
-    assert!(
-        matches!(row.enter(), Entered::Changed(Change::Counted { previous }) if previous.in_flight == 0)
-    );
-    assert!(
-        matches!(row.enter(), Entered::Changed(Change::Counted { previous }) if previous.in_flight == 1)
-    );
+    assert_eq!((row.enter(), row.enter()), (Ok(()), Ok(())));
     assert!(matches!(row.leave(), Change::Counted { previous } if previous.in_flight == 2));
     row.hand_over().expect("it is open");
-    assert!(matches!(row.enter(), Entered::Changed(Change::HandedOver { .. })));
+    assert_eq!(row.enter(), Err(Late::HandedOver));
     assert!(matches!(row.leave(), Change::HandedOver { .. }));
     assert!(row.close(generation).is_ok());
     assert!(matches!(row.leave(), Change::HandedOver { previous } if previous.in_flight == 1));
+    let (row, generation) = opened();
+    counted(row.close(generation));
+    assert_eq!(row.enter(), Err(Late::Closed));
+    assert!(matches!(row.leave(), Change::Counted { previous } if previous.in_flight == 1));
 }
 
 #[test]
 fn the_count_of_an_owner_saturates_long_before_its_neighbours() {
     let (row, generation) = holding(CROWDED);
-    assert_eq!(row.enter(), Entered::Crowded { adopted: false });
+    assert_eq!(row.enter(), Err(Late::Crowded { adopted: false }));
     let word = row.0.load(Ordering::Relaxed);
     let expected = ledger::opened(HTTP2) | u32::from(CROWDED) | FAULT;
     assert_eq!(word, join(generation, expected), "one fault, and nothing else has changed");
     row.hand_over().expect("it is open");
-    assert_eq!(row.enter(), Entered::Crowded { adopted: false }, "begun and ended after it");
+    let after = Err(Late::Crowded { adopted: false });
+    assert_eq!(row.enter(), after, "begun and taken back after it");
     let (row, _) = holding(CROWDED - 1);
-    assert!(matches!(row.enter(), Entered::Changed(_)));
+    assert_eq!(row.enter(), Ok(()));
 }

@@ -1,0 +1,69 @@
+//! Jobs, and guards that are asked for too late.
+
+use futures::FutureExt;
+use lameduck::{Cause, Phase, Protocol, Refused, Settings};
+
+use crate::world::{World, on_every_runtime};
+
+on_every_runtime! {
+    async fn jobs_end_in_every_way(world, Settings::default()) {
+        let job = |name: &str| world.shutdown.job(name).unwrap();
+        drop(job("ended while serving"));
+        let (completed, failed, aborted, hung) = (job("a"), job("b"), job("c"), job("hung"));
+        world.shutdown.request(Cause::Terminate).unwrap();
+        assert_eq!(world.shutdown.blockers(10).jobs, 4);
+        drop(completed);
+        failed.failed();
+        let panicking = world.shutdown.job("panics").unwrap();
+        world.spawn(std::panic::AssertUnwindSafe(async move {
+            let _job = panicking;
+            panic!("in a job");
+        }).catch_unwind().map(|_| ()));
+        let clock = world.clock.clone();
+        world.spawn(async move {
+            assert!(!aborted.is_cancelled());
+            aborted.cancelled().await;
+            assert_eq!((aborted.is_cancelled(), clock.ms()), (true, 23_000));
+            aborted.aborted();
+        });
+        let report = world.finished().await;
+        let jobs = &report.jobs;
+        assert_eq!((jobs.completed, jobs.failed, jobs.aborted, jobs.forced), (1, 2, 1, 1));
+        assert!(report.to_json().contains(r#""name":"hung""#));
+        drop(hung);
+    }
+
+    async fn one_that_begins_late_is_cancelled_too(world, Settings::default()) {
+        let other = world.shutdown.job("other").unwrap();
+        world.shutdown.request(Cause::Terminate).unwrap();
+        world.run(23_500).await;
+        let late = world.shutdown.job("late").unwrap();
+        late.cancelled().await;
+        drop((late, other));
+        world.finished().await;
+    }
+
+    async fn too_late_is_refused_with_the_reason(world, Settings::default()) {
+        let shutdown = world.shutdown.clone();
+        let idle = shutdown.connection(Protocol::Http1, "").unwrap();
+        shutdown.request(Cause::Terminate).unwrap();
+        assert_eq!(shutdown.listener().unwrap_err(), Refused::Draining);
+        assert_eq!(shutdown.on_drain("late", || async {}), Err(Refused::Draining));
+        assert_eq!(shutdown.on_close("still possible", || async {}), Ok(()));
+        let seen = shutdown.clone();
+        shutdown.on_close("asks in Closing", move || async move {
+            assert_eq!(seen.phase(), Phase::Closing);
+            assert_eq!(seen.listener().unwrap_err(), Refused::Closing);
+            assert_eq!(seen.connection(Protocol::Http1, "").unwrap_err(), Refused::Closing);
+            assert_eq!(seen.job("late").unwrap_err(), Refused::Closing);
+            assert_eq!(seen.on_flush("late", || async {}), Err(Refused::Closing));
+        }).unwrap();
+        // Not closed: it is cut at the deadline, and its handle still answers.
+        let report = world.finished().await;
+        assert_eq!(report.exit_code, 0, "{:?}", report.lost);
+        assert_eq!(idle.begin().unwrap_err(), Refused::Done);
+        assert_eq!(shutdown.connection(Protocol::Http1, "").unwrap_err(), Refused::Done);
+        assert_eq!(shutdown.job("late").unwrap_err(), Refused::Done);
+        assert_eq!(shutdown.listener().unwrap_err(), Refused::Done);
+    }
+}
