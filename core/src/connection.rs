@@ -116,6 +116,9 @@ pub(crate) struct Situation {
     pub(crate) t1: Time,
     /// The middle of the window.
     pub(crate) half: Time,
+    /// From when on idle connections close, spread: t1, or the end of the first quiet period
+    /// when that comes later. Else all that were idle at t0 would close at that moment.
+    pub(crate) close_from: Time,
     /// Whether t1 has passed.
     pub(crate) emptying: bool,
     /// When the last long-lived exchanges end.
@@ -309,7 +312,7 @@ impl Connection {
         Some(self.head_until().unwrap_or_else(|| {
             let spread = self.jitter(situation.spread, situation, SPREAD_SALT);
             let quiet = self.quiet_since.plus_nanos(situation.quiet);
-            quiet.max(situation.t1.plus_nanos(spread))
+            quiet.max(situation.close_from.plus_nanos(spread))
         }))
     }
 

@@ -60,7 +60,8 @@ pub enum Effect {
     },
     /// Its time is over: answer what can still be answered with 503, then cut. Closing
     /// waits a second at most for the connection to be reported closed, so that the
-    /// answer leaves.
+    /// answer leaves: read on until then. Before the drain deadline it has had its time to
+    /// go, and nothing is worth waiting for.
     ForceConnection {
         /// The connection.
         connection: ConnectionId,

@@ -225,6 +225,25 @@ fn spread_and_order_follow_the_seed_alone() {
     assert_ne!(moments(7), moments(8));
 }
 
+#[test]
+fn idle_connections_close_spread_even_when_the_window_is_shorter_than_quiet() {
+    let mut driver =
+        Driver::under(Settings { window: Some(Duration::ZERO), ..Settings::default() });
+    driver.stop(Cause::Terminate);
+    for slot in 1..=1_000 {
+        driver.adopt(slot, Protocol::Http1, 0);
+    }
+    driver.finished();
+    let mut tenths = [0; 20];
+    for (ms, effect) in driver.timed() {
+        if matches!(effect, Effect::CloseIdle { .. }) {
+            tenths[(ms / 100.0) as usize] += 1;
+        }
+    }
+    assert_eq!(tenths[..5], [0; 5], "not before they were quiet");
+    assert!(tenths[5..15].iter().all(|closes| (60..140).contains(closes)), "{tenths:?}");
+}
+
 // The window
 
 #[test]

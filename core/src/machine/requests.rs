@@ -254,6 +254,7 @@ impl Machine {
         let situation = Situation {
             t1,
             half: self.half(),
+            close_from: t1.max(self.t0.plus(self.policy.quiet.value)),
             emptying: self.emptying_since.is_some(),
             // Nobody who develops waits for a tunnel.
             abort: if self.policy.interactive { Some(t1) } else { self.abort_lead() },

@@ -726,7 +726,8 @@ impl Model {
                 && !known.allowed
                 && known.protocol != Protocol::Http2
             {
-                let latest = (known.quiet_since + quiet).max(self.t1() + SECOND);
+                let first = self.t1().max(self.t0 + quiet);
+                let latest = (known.quiet_since + quiet).max(first + SECOND);
                 assert!(clock < latest, "quiet and open");
             }
         }
