@@ -80,6 +80,7 @@ fuzz: need-cargo ## Fuzz each target for FUZZ_SECONDS (3600); too long for prove
 	fuzz/run.sh $(FUZZ_SECONDS)
 
 .PHONY: bench
-bench: node bindings/node/bench/node_modules/.package-lock.json ## What being attached costs, beside the libraries of today
+bench: node bindings/node/bench/node_modules/.package-lock.json ## What it costs, beside the libraries of today
 	node bindings/node/bench/run.mjs
 	cargo bench --package lameduck-host --bench million --locked
+	cargo bench --package lameduck --features async --bench guards --locked

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, pending};
 use hyper_util::server::graceful::GracefulShutdown;
-use lameduck::async_layer::{ConnectionGuard, Shutdown, Timer};
+use lameduck::async_layer::{ConnectionGuard, Driver, Shutdown, Timer};
 use lameduck::{Policy, Protocol, Settings, Time};
 use tokio_util::task::TaskTracker;
 
@@ -42,11 +42,10 @@ struct Contestants {
     watch: drain::Watch,
     hyper: GracefulShutdown,
     connections: Vec<ConnectionGuard>,
-    // What must live as long.
-    _runtime: tokio::runtime::Runtime,
-    _signal: drain::Signal,
-    _driver: lameduck::async_layer::Driver,
 }
+
+/// What must live as long as they.
+type Kept = (tokio::runtime::Runtime, drain::Signal, Driver);
 
 const NAMES: [&str; 6] = [
     "lameduck, a connection a thread",
@@ -58,7 +57,7 @@ const NAMES: [&str; 6] = [
 ];
 
 impl Contestants {
-    fn new() -> Self {
+    fn new() -> (Self, Kept) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let graceful = {
             let _inside = runtime.enter();
@@ -68,17 +67,15 @@ impl Contestants {
         let policy = Policy::resolve(&Settings::default(), &Settings::default()).expect("fits");
         let (shutdown, driver) = Shutdown::new(policy, Stopped);
         let connection = |_| shutdown.connection(Protocol::Http1, "peer").expect("serving");
-        Self {
+        let contestants = Self {
             atomic: AtomicU64::new(0),
             tracker: TaskTracker::new(),
             graceful,
             watch,
             hyper: GracefulShutdown::new(),
             connections: (0..4).map(connection).collect(),
-            _runtime: runtime,
-            _signal: signal,
-            _driver: driver,
-        }
+        };
+        (contestants, (runtime, signal, driver))
     }
 
     /// So many begins and ends of the one called `name`, on thread `thread`.
@@ -139,7 +136,7 @@ impl Contestants {
 }
 
 fn main() {
-    let contestants = Contestants::new();
+    let (contestants, _kept) = Contestants::new();
     let arguments: Vec<String> = std::env::args().collect();
     if let [_, count, name, operations] = arguments.as_slice()
         && count == "count"
@@ -148,7 +145,7 @@ fn main() {
         contestants.run(number(name) as usize, 0, number(operations));
         return;
     }
-    let mut spans = [[const { Vec::new() }; THREADS.len()]; NAMES.len()];
+    let mut spans: [[Vec<Duration>; THREADS.len()]; NAMES.len()] = Default::default();
     for _ in 0..ROUNDS {
         for (column, threads) in THREADS.into_iter().enumerate() {
             for (name, spans) in spans.iter_mut().enumerate() {

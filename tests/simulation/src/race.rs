@@ -51,18 +51,16 @@ impl Odds {
     }
 
     /// `P = e^(−λQ)(1 − e^(−λ·RTT))`: of a connection that is silent at the hand-over, whose
-    /// quiet period is counted from there. With a spread the connection has been quiet for
-    /// its place in it when that is longer than `Q`: the mean over places that are equally likely.
+    /// quiet period is counted from there. With a spread the connection is quiet for its place
+    /// in it after `Q`: the mean over places that are equally likely.
     pub fn of_a_silent_connection(&self) -> f64 {
-        let (quiet, spread) = (self.quiet, SPREAD);
-        let silence = if !self.spread || quiet >= spread {
-            self.nothing_for(quiet)
+        let place = if self.spread {
+            let span = self.rate() * SPREAD as f64;
+            -libm::expm1(-span) / span
         } else {
-            let span = self.rate() * spread as f64;
-            let before = quiet as f64 / spread as f64 * self.nothing_for(quiet);
-            before + (self.nothing_for(quiet) - self.nothing_for(spread)) / span
+            1.0
         };
-        silence * self.something_in_the_round_trip()
+        self.nothing_for(self.quiet) * place * self.something_in_the_round_trip()
     }
 
     /// `P = e^(−λ(Q−RTT))(1 − e^(−λ·RTT))`: of a connection whose quiet period is counted from a
