@@ -123,6 +123,8 @@ mod tests {
             assert_eq!(connections.insert(connection(id)).err(), Some(Refused::AlreadyKnown));
         }
         assert_eq!(connections.len(), 10);
+        assert_eq!(connections.others.len(), 4, "only these are searched for");
+        assert_eq!(connections.pages.len(), DIRECT / PAGE, "no more than the slots need");
         for id in same_slot {
             let id = ConnectionId(id);
             assert_eq!(connections.remove(id).map(|known| known.id), Some(id));

@@ -50,6 +50,20 @@ fn grace_moved_into_the_past_fires_everything_now() {
 }
 
 #[test]
+fn the_hard_deadline_is_grace_less_margin_after_the_request_to_stop() {
+    let mut driver = Driver::serving();
+    assert_eq!(driver.machine.hard_deadline(), None, "nobody asked it to stop");
+    driver.stop(Cause::Terminate);
+    let after_stop = |seconds: u64| Some(Time::from_nanos((60 + seconds) * 1_000_000_000));
+    assert_eq!(driver.machine.hard_deadline(), after_stop(29));
+    driver.run(1_000);
+    driver.take(Event::DeadlineChanged { grace: Duration::from_secs(60) });
+    assert_eq!(driver.machine.hard_deadline(), after_stop(59));
+    driver.finished();
+    assert_eq!(driver.machine.hard_deadline(), after_stop(59), "and stays so");
+}
+
+#[test]
 fn grace_unlimited_waits_until_somebody_insists() {
     let mut driver =
         Driver::under(Settings { grace: Some(Grace::Unlimited), ..Settings::default() });

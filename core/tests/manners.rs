@@ -103,6 +103,39 @@ fn a_long_poll_that_begins_later_is_told_at_once() {
 }
 
 #[test]
+fn a_long_poll_on_a_connection_that_was_told_is_told_at_once() {
+    let mut driver = Driver::draining();
+    driver.adopt(1, Protocol::Http1, 0);
+    let announced = run_until(&mut driver, Effect::AnnounceClose { connection: C1 });
+    assert!(announced < 2_000.0, "long before the half: {announced}");
+    driver.run(2_000);
+    driver.take(kind(0, RequestKind::LongPoll));
+    driver.run(2_000);
+    let told = Effect::NotifyLongLived { connection: C1, request: Some(R0) };
+    assert_eq!(driver.when(told), Some(2_000.0));
+}
+
+#[test]
+fn without_a_window_websockets_end_spread_over_the_first_second() {
+    let mut driver =
+        Driver::under(Settings { window: Some(Duration::ZERO), ..Settings::default() });
+    driver.stop(Cause::Terminate);
+    for slot in 0..100 {
+        driver.adopt(slot, Protocol::Websocket, 0);
+    }
+    driver.run(2_000);
+    let mut ended = [0; 4];
+    for slot in 0..100 {
+        let connection = ConnectionId(slot);
+        let ms = at(&driver, Effect::CloseLongLived { connection, request: None });
+        ended
+            [[250.0, 500.0, 750.0, 1_000.0].iter().position(|end| ms < *end).expect("a second")] +=
+            1;
+    }
+    assert!(ended.iter().all(|share| (15..35).contains(share)), "{ended:?}");
+}
+
+#[test]
 fn a_tunnel_goes_on_until_shortly_before_the_abort_signals() {
     for protocol in [Protocol::Tunnel, Protocol::Other] {
         let mut driver = Driver::draining();
