@@ -163,9 +163,10 @@ fn hash_policy(policy: &Policy, hasher: &mut impl Hasher) {
 }
 
 fn hash_connections_situation<H: Hasher>(situation: &Situation, times: &mut Times<'_, H>) {
-    let Situation { t1, half, emptying, abort, spread, quiet, seed } = situation;
+    let Situation { t1, half, close_from, emptying, abort, spread, quiet, seed } = situation;
     times.at(*t1);
     times.at(*half);
+    times.at(*close_from);
     times.maybe(*abort);
     (emptying, spread, quiet, seed).hash(times.hasher);
 }
