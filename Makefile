@@ -48,8 +48,8 @@ test: test-rust test-node test-rolling ## Pass the tests
 .PHONY: test-rust
 test-rust: need-cargo
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
-	cargo test --workspace --locked --quiet
+	cargo clippy --workspace --features lameduck/async --all-targets --locked --quiet -- -D warnings
+	cargo test --workspace --features lameduck/async --locked --quiet
 	cargo test --manifest-path fuzz/Cargo.toml --locked --quiet
 
 .PHONY: test-node
