@@ -1,6 +1,7 @@
 //! Connections.
 
 use core::future::poll_fn;
+use core::mem;
 use core::ops::Deref;
 
 use super::line::{Line, is_event};
@@ -39,6 +40,53 @@ pub enum Cue {
     RefuseStreams,
 }
 
+/// What a connection's task is still to be told, in the order in which that comes about. A cue that comes again before
+/// it was told is told once, as it was said last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pending {
+    announce_close: bool,
+    refuse_streams: bool,
+    notify_long_lived: bool,
+    close_long_lived: bool,
+    close_idle: Option<bool>,
+    force: Option<u32>,
+}
+
+impl Pending {
+    pub(super) fn put(&mut self, cue: Cue) {
+        match cue {
+            Cue::AnnounceClose => self.announce_close = true,
+            Cue::CloseIdle { look } => self.close_idle = Some(look),
+            Cue::CloseLongLived => self.close_long_lived = true,
+            Cue::Force { unanswered } => self.force = Some(unanswered),
+            Cue::NotifyLongLived => self.notify_long_lived = true,
+            Cue::RefuseStreams => self.refuse_streams = true,
+        }
+    }
+
+    fn take(&mut self) -> Option<Cue> {
+        let flags = [
+            (&mut self.announce_close, Cue::AnnounceClose),
+            (&mut self.refuse_streams, Cue::RefuseStreams),
+            (&mut self.notify_long_lived, Cue::NotifyLongLived),
+            (&mut self.close_long_lived, Cue::CloseLongLived),
+        ];
+        for (flag, cue) in flags {
+            if mem::take(flag) {
+                return Some(cue);
+            }
+        }
+        let idle = self.close_idle.take().map(|look| Cue::CloseIdle { look });
+        idle.or_else(|| self.force.take().map(|unanswered| Cue::Force { unanswered }))
+    }
+
+    /// A request has come. If the connection was to be closed as idle and its task has not looked yet, it would
+    /// find this request; so it is spared the look. Returns whether that was so.
+    pub(super) fn spare_the_look(&mut self) -> bool {
+        self.close_idle.take_if(|look| *look).is_some()
+    }
+}
+
 /// A connection, as long as it is open. Dropping it says that the connection is closed, whoever closed it.
 ///
 /// It is also a [`Connection`], of which there may be many.
@@ -64,7 +112,7 @@ impl ConnectionGuard {
     pub async fn cue(&mut self) -> Cue {
         let line = &*self.connection.line;
         let mut wait = Wait::new(&line.shared.due);
-        let next = || lock(&line.book).connection_cues.pop_front();
+        let next = || lock(&line.book).pending.take();
         poll_fn(|context| wait.poll(&line.signal, context, next)).await
     }
 

@@ -1,13 +1,13 @@
 //! One connection's own memory: its row, what is known of its requests, and what it is to be told.
 
 use alloc::borrow::Cow;
-use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::mem;
 use core::num::NonZeroU64;
 use core::ops::Range;
 
-use super::connection::Cue;
+use super::connection::{Cue, Pending};
 use super::request::{Cues, RequestCue};
 use super::shared::Shared;
 use super::signal::Signal;
@@ -56,7 +56,10 @@ pub(super) struct Book {
     next_id: u32,
     /// For requests that are entered from now on.
     cues: Cues,
-    pub(super) connection_cues: VecDeque<Cue>,
+    /// What the connection's task is to be told.
+    pub(super) pending: Pending,
+    /// The machine knows who the peer is: from the first request on that it knows.
+    peer_told: bool,
 }
 
 /// Names an entry.
@@ -110,7 +113,8 @@ impl Line {
                 unclaimed: 0..0,
                 next_id: 0,
                 cues,
-                connection_cues: VecDeque::new(),
+                pending: Pending::default(),
+                peer_told: false,
             }),
             signal: Signal::default(),
             peer: opening.peer,
@@ -133,7 +137,7 @@ impl Line {
         if cue == Cue::AnnounceClose {
             self.announce.store(true, Ordering::Relaxed);
         }
-        lock(&self.book).connection_cues.push_back(cue);
+        lock(&self.book).pending.put(cue);
     }
 
     /// The same for one request.
@@ -171,8 +175,8 @@ impl Line {
             in_flight,
             announced: row.announced,
         });
-        if !self.peer.is_empty() {
-            tell(Event::ConnectionDescribed { connection, peer: self.peer.clone() });
+        if in_flight > 0 {
+            book.peer_to_tell(self).map(&mut tell);
         }
         for (request, entry) in (0..).map(RequestId).zip(&mut book.entries) {
             entry.id = Some(request);
@@ -259,12 +263,11 @@ impl Book {
         self.unclaimed.next().map(RequestId)
     }
 
-    /// A request has come. If the connection was to be closed as idle and its task has not looked yet, it would
-    /// find this request; so it is spared the look. Returns whether that was so.
-    pub(super) fn spare_the_look(&mut self) -> bool {
-        let look = |cue: &Cue| *cue == Cue::CloseIdle { look: true };
-        let pending = self.connection_cues.iter().position(look);
-        pending.and_then(|index| self.connection_cues.remove(index)).is_some()
+    /// Who the peer is, if a request is about to be the first that the machine knows.
+    pub(super) fn peer_to_tell(&mut self, line: &Line) -> Option<Event> {
+        let told = mem::replace(&mut self.peer_told, true) || line.peer.is_empty();
+        let (connection, peer) = (line.id, &line.peer);
+        (!told).then(|| Event::ConnectionDescribed { connection, peer: peer.clone() })
     }
 
     /// A new request's id.

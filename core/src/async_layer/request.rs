@@ -108,12 +108,15 @@ impl RequestGuard {
     fn start(line: &Arc<Line>) -> Result<Self, Refused> {
         let (shared, connection, now) = (&line.shared, line.id, line.shared.timer.now());
         shared.with(|core| {
-            let (request, looked_for) = {
+            let (request, looked_for, peer) = {
                 let mut book = lock(&line.book);
-                (book.next_id(), book.spare_the_look())
+                (book.next_id(), book.pending.spare_the_look(), book.peer_to_tell(line))
             };
             if looked_for {
                 core.machine.handle(Event::ConnectionBusy { connection }, now)?;
+            }
+            if let Some(peer) = peer {
+                core.machine.handle(peer, now)?;
             }
             let kind = RequestKind::Ordinary;
             core.machine.handle(Event::RequestStarted { connection, request, kind }, now)?;

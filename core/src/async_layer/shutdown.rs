@@ -171,10 +171,6 @@ impl Shutdown {
             drop(forgotten);
             return Err(reason);
         }
-        if handed && !line.peer.is_empty() {
-            let peer = line.peer.clone();
-            line.tell(Some(Event::ConnectionDescribed { connection, peer }));
-        }
         Ok(ConnectionGuard::new(line))
     }
 

@@ -33,6 +33,19 @@ on_every_runtime! {
         drop(hung);
     }
 
+    async fn more_than_a_connection_can_have_are_refused(world, Settings::default()) {
+        let connection = world.shutdown.connection(Protocol::Http2, "").unwrap();
+        let most: Vec<_> = std::iter::from_fn(|| connection.begin().ok()).take(1 << 16).collect();
+        assert_eq!(most.len(), 1 << 15, "they stop long before the count would wrap");
+        assert_eq!(connection.begin().unwrap_err(), Refused::TooMany);
+        world.shutdown.request(Cause::Terminate).unwrap();
+        assert_eq!(connection.begin().unwrap_err(), Refused::TooMany);
+        assert_eq!(world.shutdown.blockers(0).requests, 1 << 15);
+        drop(connection);
+        drop(most);
+        assert_eq!(world.finished().await.requests.client_gone, 1 << 15);
+    }
+
     async fn one_that_begins_late_is_cancelled_too(world, Settings::default()) {
         let other = world.shutdown.job("other").unwrap();
         world.shutdown.request(Cause::Terminate).unwrap();
