@@ -127,6 +127,8 @@ pub struct Connection {
     pub protocol: Protocol,
     /// How many requests it is adopted with; `None`: it is opened later.
     pub adopted: Option<u32>,
+    /// Whether its peer was told before that it closes.
+    pub announced: bool,
     /// What it may be upgraded to, once.
     pub upgrades: &'static [Protocol],
     /// What each request may be that is started on it.
@@ -146,6 +148,7 @@ impl Connection {
     pub const HTTP1: Self = Self {
         protocol: Protocol::Http1,
         adopted: Some(0),
+        announced: false,
         upgrades: &[],
         requests: &[],
         described: &[],

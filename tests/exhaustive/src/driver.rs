@@ -60,7 +60,7 @@ pub(crate) fn hand_over(bounds: &Bounds) -> impl Iterator<Item = Event> {
             connection: bounds::connection(index),
             protocol: plan.protocol,
             in_flight: plan.adopted?,
-            announced: false,
+            announced: plan.announced,
         })
     })
 }

@@ -120,9 +120,11 @@ impl<'a> Judge<'a> {
     fn said(&mut self, event: Event) {
         let before = self.before;
         match event {
-            Event::ConnectionAdopted { connection, in_flight, .. } => {
+            Event::ConnectionAdopted { connection, protocol, in_flight, announced } => {
                 let known = self.history().connection(connection);
                 known.standing = Standing::Open;
+                known.announced = announced;
+                known.closes = announced && protocol == Protocol::Http1;
                 for slot in 0..in_flight as usize {
                     known.requests[slot] = Request::begun(RequestKind::Ordinary);
                 }

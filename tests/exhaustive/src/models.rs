@@ -78,6 +78,14 @@ pub const REDUCED: &[Bounds] = &[
         ..NOTHING
     },
     Bounds {
+        name: "told before",
+        connections: &[
+            Connection { adopted: Some(1), announced: true, ..HTTP1 },
+            Connection { adopted: Some(1), announced: true, requests: &[&[], ORDINARY], ..HTTP2 },
+        ],
+        ..NOTHING
+    },
+    Bounds {
         name: "streams",
         connections: &[Connection { requests: &[STREAM, ORDINARY], described: LONG_POLL, ..HTTP1 }],
         ..NOTHING
@@ -129,8 +137,8 @@ pub const REDUCED: &[Bounds] = &[
     },
 ];
 
-/// A policy on a coarse grid: deadlines fall together, and fewer times differ.
-const GRID: Times = Times { interactive: true, settle: 500, ..Times::TEN_SECONDS };
+/// Listeners settle when the first quiet period is over, so that fewer times differ.
+const GRID: Times = Times { settle: 500, ..Times::TEN_SECONDS };
 
 /// The models that look at as much as possible. Their bounds are where memory and ten minutes end.
 pub const FULL: &[Bounds] = &[
@@ -139,7 +147,7 @@ pub const FULL: &[Bounds] = &[
         times: GRID,
         listeners: 2,
         connections: &[
-            Connection { adopted: Some(1), requests: &[&[], ORDINARY], ..HTTP1 },
+            Connection { adopted: Some(1), ..HTTP1 },
             Connection { requests: &[STREAM], ..HTTP2 },
             WEBSOCKET,
         ],
@@ -229,11 +237,10 @@ pub const FULL: &[Bounds] = &[
     Bounds {
         name: "mixed",
         connections: &[
-            Connection { requests: &[ORDINARY], ..HTTP1 },
-            Connection { requests: &[STREAM], ..HTTP2 },
+            Connection { requests: &[ORDINARY, ORDINARY], ..HTTP1 },
+            Connection { requests: &[STREAM, LONG_POLL], ..HTTP2 },
             WEBSOCKET,
         ],
-        listeners: 1,
         ..NOTHING
     },
     Bounds {
@@ -272,7 +279,7 @@ pub const FULL: &[Bounds] = &[
         connections: &[
             Connection {
                 adopted: None,
-                requests: &[ORDINARY, ORDINARY],
+                requests: &[ORDINARY],
                 outcomes: &[Outcome::Refused],
                 ..HTTP1
             },

@@ -159,6 +159,9 @@ fn connection(plan: &Connection) -> String {
         Some(0) => {}
         Some(count) => text.push_str(&format!(" with {count} in flight")),
     }
+    if plan.announced {
+        text.push_str(", told before");
+    }
     for protocol in plan.upgrades {
         text.push_str(&format!(", may become {}", protocol.name()));
     }
