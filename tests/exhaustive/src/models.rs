@@ -236,6 +236,7 @@ pub const FULL: &[Bounds] = &[
     },
     Bounds {
         name: "mixed",
+        listeners: 1,
         connections: &[
             Connection { requests: &[ORDINARY, ORDINARY], ..HTTP1 },
             Connection { requests: &[STREAM, LONG_POLL], ..HTTP2 },
