@@ -79,6 +79,16 @@ FUZZ_SECONDS ?= 3600
 fuzz: need-cargo ## Fuzz each target for FUZZ_SECONDS (3600); too long for prove
 	fuzz/run.sh $(FUZZ_SECONDS)
 
+.PHONY: mutants
+mutants: need-cargo ## Change the machine mechanically and see its tests notice (about 1 h); too long for prove
+	@command -v cargo-mutants >/dev/null || { echo "install it: cargo install cargo-mutants --locked" >&2; exit 2; }
+	mkdir -p target/mutants
+	CARGO_PROFILE_DEV_DEBUG=none PROPTEST_CASES=64 cargo mutants --package lameduck --no-shuffle --output target/mutants \
+	  || { code=$$?; [ $$code -eq 2 ] || [ $$code -eq 3 ]; } # survivors, or some that wake without end
+	@echo "what survived (<), beside what docs/mutants.md justifies (>):"
+	@diff <(sed -E 's/:[0-9]+:[0-9]+: /: /' target/mutants/mutants.out/missed.txt | sort -u) \
+	  <(sed -n 's/^- `\(.*\)`:.*/\1/p' docs/mutants.md | sort -u) && echo "the same"
+
 .PHONY: bench
 bench: node bindings/node/bench/node_modules/.package-lock.json ## What it costs, beside the libraries of today
 	node bindings/node/bench/run.mjs

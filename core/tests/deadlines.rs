@@ -154,6 +154,17 @@ fn deadline_shortened_fits_what_nobody_set() {
 }
 
 #[test]
+fn a_deadline_changed_at_the_moment_of_the_abort_signals_fires_them_no_second_time() {
+    let mut driver = Driver::draining();
+    driver.adopt(1, Protocol::Http1, 1);
+    driver.run(23_000);
+    driver.take(Event::DeadlineChanged { grace: Duration::from_secs(30) });
+    driver.run(23_500);
+    let fired = driver.effects().into_iter().filter(|effect| *effect == Effect::AbortRequests);
+    assert_eq!(fired.count(), 1);
+}
+
+#[test]
 fn a_deadline_change_does_not_undo_an_escalation() {
     let mut driver = Driver::draining();
     driver.adopt(1, Protocol::Http1, 1);
