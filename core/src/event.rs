@@ -142,7 +142,8 @@ pub enum Event {
         /// How it ended.
         outcome: Outcome,
         /// Whether every byte of the response has left the process. When not,
-        /// [`Event::RequestFlushed`] follows and the request stays in flight until then.
+        /// [`Event::RequestFlushed`] follows and the request stays in flight until then; or a
+        /// second finish, [`Outcome::ClientGone`], when the client goes first.
         flushed: bool,
     },
     /// The last byte of a finished response has left the process.

@@ -275,6 +275,21 @@ fn idle_means_flushed() {
 }
 
 #[test]
+fn a_client_that_goes_before_the_last_byte_is_gone() {
+    let mut driver = Driver::draining();
+    driver.adopt(1, Protocol::Http2, 1);
+    let finish =
+        |outcome, flushed| Event::RequestFinished { connection: C1, request: R0, outcome, flushed };
+    driver.take(finish(Outcome::Completed, false));
+    assert_eq!(driver.refusal(finish(Outcome::Completed, true)), Refused::NotInFlight);
+    driver.take(finish(Outcome::ClientGone, false));
+    assert_eq!(driver.refusal(finish(Outcome::ClientGone, true)), Refused::NotInFlight);
+    driver.take(Event::RequestFlushed { connection: C1, request: R0 });
+    let report = driver.finished();
+    assert_eq!((report.requests.client_gone, report.requests.completed), (1, 0));
+}
+
+#[test]
 fn client_gone_mid_request_is_no_loss() {
     let mut driver = Driver::draining();
     driver.adopt(1, Protocol::Http1, 2);

@@ -216,7 +216,9 @@ impl Machine {
         now: Time,
     ) -> Result<(), Refused> {
         let known = self.connection(id)?.request(request)?;
-        if known.unflushed.is_some() {
+        // Its client may still go before the last byte has left; that ends it.
+        let gone = outcome == Outcome::ClientGone && known.unflushed != Some(Outcome::ClientGone);
+        if known.unflushed.is_some() && !gone {
             return Err(Refused::NotInFlight);
         }
         known.unflushed = Some(outcome);

@@ -258,8 +258,12 @@ impl Model {
             }
             Event::RequestFinished { connection, request, outcome, flushed } => {
                 let known = self.request(*connection, *request)?;
-                if known.finished.is_some() {
-                    return Err(Refused::NotInFlight);
+                match known.finished {
+                    None => {}
+                    Some(Outcome::ClientGone) => return Err(Refused::NotInFlight),
+                    // Whoever goes while its answer is on the way is gone.
+                    Some(_) if *outcome == Outcome::ClientGone => {}
+                    Some(_) => return Err(Refused::NotInFlight),
                 }
                 known.finished = Some(*outcome);
                 if *flushed {

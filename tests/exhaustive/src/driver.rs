@@ -211,6 +211,8 @@ fn request_events(
             }
             Request::InFlight { finished: true, .. } => {
                 say(Event::RequestFlushed { connection, request });
+                let (outcome, flushed) = (Outcome::ClientGone, true);
+                say(Event::RequestFinished { connection, request, outcome, flushed });
             }
             Request::InFlight { head, described, kind, .. } => {
                 if !described {
