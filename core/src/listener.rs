@@ -52,3 +52,20 @@ impl Listeners {
         self.open.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_counts_and_a_report_names_the_first() {
+        let mut listeners = Listeners::default();
+        for number in 0..12 {
+            let id = ListenerId(number);
+            listeners.open(id).expect("new");
+            listeners.fail(id, alloc::format!("failure {number}")).expect("open");
+        }
+        assert_eq!((listeners.failed, listeners.errors.len()), (12, NAMED));
+        assert_eq!(listeners.errors.last().map(String::as_str), Some("failure 9"));
+    }
+}

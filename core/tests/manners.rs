@@ -361,3 +361,20 @@ fn a_request_on_a_connection_that_is_closing_is_not_processed() {
     driver.take(started(1, 0));
     assert_eq!(driver.report().requests.not_processed, 1);
 }
+
+#[test]
+fn what_raises_the_severity_while_emptying_moves_no_end() {
+    let end = |fatal: bool| {
+        let mut driver = Driver::draining();
+        driver.run(5_050);
+        driver.open(1);
+        driver.run(5_400);
+        driver.take(kind(0, RequestKind::Stream));
+        if fatal {
+            driver.stop(Cause::UncaughtException);
+        }
+        run_until(&mut driver, Effect::CloseLongLived { connection: C1, request: Some(R0) })
+    };
+    assert!(end(false) > 5_400.0);
+    assert_eq!(end(true), end(false));
+}
