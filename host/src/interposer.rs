@@ -1,27 +1,45 @@
 //! The signal interposer: learns when a signal came, whatever the event loop is doing.
 //!
+//! Both modes are installed after the server's own handler (in Node: after the first `process.on('SIGTERM')`, which
+//! makes libuv install its handler; in Python: in the lifespan's start-up).
+//!
 //! Mode *chain*: our handler notes the time, wakes the watchdogs and then runs the handler that was there
-//! before, as if it had been called directly. So it is installed after the server's own
-//! (in Node: after the first `process.on('SIGTERM')`, which makes libuv install its handler).
+//! before, as if it had been called directly.
+//!
+//! Mode *defer*: our handler notes the time, wakes whoever waits, and that is all: the signal is *held*.
+//! [`Interposer::deliver`] then restores the server's own action and sends the signal again, so that the server's
+//! handler runs natively, as if the signal had just come: CPython's C handler with its wakeup descriptor (to which
+//! nothing was written before), libuv's, a plain `sigaction`'s, or the system's default. [`crate::hold`] drives this.
 //!
 //! - The handler is async-signal-safe: atomics, `clock_gettime`, `getpid`, a futex (elsewhere than on Linux a `write`); it
 //!   keeps `errno`.
-//! - The flags and the mask of the previous action are kept, with `SA_SIGINFO` and `SA_ONSTACK` added.
+//! - The flags and the mask of the previous action are kept, with `SA_SIGINFO` and `SA_ONSTACK` added. In mode *defer*
+//!   also `SA_RESTART`, and `SA_RESETHAND` is taken off: a signal that the server does not learn of must not make its
+//!   blocking calls fail with `EINTR`, and ours must outlast it. Calls that no flag restarts (`epoll_wait`, `poll`,
+//!   `select`, `nanosleep`: signal(7)) return `EINTR` as they do with the server's own handler.
 //! - If the previous action was the default one, the handler restores it and raises the signal again: the
 //!   process ends, stops or goes on exactly as without us. If the signal was ignored, it stays ignored.
-//! - Instances of one process share one handler per signal; the last one to be removed restores
-//!   the previous action. Two copies of this library in a process chain to each other.
+//! - Instances of one process share one handler per signal, in one mode; the last one to be removed restores
+//!   the previous action. A held signal is delivered once, when the last instance agrees, by
+//!   [`deliver`](Interposer::deliver) or by going away: so the longest window counts. Two copies of this library in a
+//!   process chain to each other; both deferring, their windows add up.
+//! - A held signal is never lost: whoever gives up its claim delivers it, unless it [took](Interposer::take) it.
 //! - Whoever installs a handler after us may or may not call ours: [`Interposer::owned`] tells. What is
 //!   no longer ours is never restored, because that would undo somebody else's handler; ours then stays
 //!   behind as a pure link of the chain.
-//! - A forked child inherits the handler; in it, it only chains. `exec` drops it, as it drops all handlers.
+//! - A forked child inherits the handler; in it, it only chains. One that defers is taken out of the child at once
+//!   (`pthread_atfork`), where it is in force, so that the child has the server's own action to the last flag; in a child
+//!   of a bare `clone` it chains. `exec` drops it, as it drops all handlers.
+//! - Not within its power: a signal that every thread blocks, to be taken by `sigwait` or `signalfd`. No handler
+//!   runs then, ours neither.
 
+use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{
-    AtomicI32, AtomicU32, AtomicU64, AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
 };
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::{fmt, mem, ptr};
 
 use crate::clock::{MonotonicNs, now_ns};
@@ -30,6 +48,24 @@ use crate::wake;
 /// How many handlers a process can have: one per signal, and one more each time that somebody else's handler
 /// was put on top of ours and ours is installed anew above that.
 pub const MAX_HANDLERS: usize = 16;
+
+/// What our handler does with a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Notes it and runs the previous handler.
+    Chain,
+    /// Notes it and holds it.
+    Defer,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Chain => "chain",
+            Self::Defer => "defer",
+        })
+    }
+}
 
 /// Why an interposer was not installed. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +81,13 @@ pub enum InterposerError {
     Fault {
         /// The signal's number.
         signal: i32,
+    },
+    /// Another instance of this process has the signal in the other mode.
+    OtherMode {
+        /// The signal's number.
+        signal: i32,
+        /// The mode that it has.
+        mode: Mode,
     },
     /// There is no such signal, or the C library keeps it for itself.
     Unknown {
@@ -65,6 +108,10 @@ impl fmt::Display for InterposerError {
                 f,
                 "signal {signal} reports a fault of the program, not a request to stop: choose another one"
             ),
+            Self::OtherMode { signal, mode } => write!(
+                f,
+                "signal {signal} is taken in mode {mode} by another instance in this process: use that mode, or remove it"
+            ),
             Self::Unknown { signal } => {
                 write!(f, "there is no signal {signal} that a program may handle on this system")
             }
@@ -78,16 +125,17 @@ impl fmt::Display for InterposerError {
 
 impl std::error::Error for InterposerError {}
 
-/// What [`Interposer::remove`] did.
+/// What [`Interposer::remove`] or [`Interposer::deliver`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
     /// This process is a forked child of the one that installed it: nothing was done.
     Forked,
-    /// Somebody else's action has replaced ours since; it was left alone.
+    /// Somebody else's action has replaced ours since; it was left alone. A delivered signal goes to it, and ours, if it
+    /// is called from there, passes it on.
     NotOurs,
     /// The previous action is in force again.
     Restored,
-    /// Another instance still listens to this signal; the handler stays.
+    /// Another instance still listens to this signal; the handler stays, and so does a held signal.
     Shared,
 }
 
@@ -105,22 +153,48 @@ impl Interposer {
     /// # Errors
     /// [`InterposerError`]; nothing has changed then.
     pub fn chain(signal: c_int) -> Result<Self, InterposerError> {
+        Self::install(signal, Mode::Chain)
+    }
+
+    /// Installs the handler in mode *defer*, or joins the one that this process has installed already.
+    ///
+    /// # Errors
+    /// [`InterposerError`]; nothing has changed then.
+    pub fn defer(signal: c_int) -> Result<Self, InterposerError> {
+        static LEAVE_CHILDREN: Once = Once::new();
+        LEAVE_CHILDREN.call_once(|| {
+            // Without the memory for it, a child merely chains.
+            // SAFETY: the handler calls only what is async-signal-safe, and this library is not unloaded.
+            let _ = unsafe { libc::pthread_atfork(None, None, Some(leave_the_child)) };
+        });
+        Self::install(signal, Mode::Defer)
+    }
+
+    fn install(signal: c_int, mode: Mode) -> Result<Self, InterposerError> {
         check(signal)?;
         let process = wake::process_id();
-        let mut slots = lock();
+        let mut states = lock();
         let current = current_action(signal).ok_or(InterposerError::Unknown { signal })?;
+        let live = |slot: &&Slot| slot.is_live(process) && slot.signal.load(Relaxed) == signal;
+        let other = SLOTS.iter().filter(live).map(Slot::mode).find(|known| *known != mode);
+        if let Some(mode) = other {
+            return Err(InterposerError::OtherMode { signal, mode });
+        }
 
         if let Some(slot) = slot_of(&current) {
             // Ours is in force: another instance's, or one that was left behind (by an owner that
             // could not remove it, or by a parent process) and lives again.
-            let (state, shared) = (&mut slots[slot], &SLOTS[slot]);
-            let alive = shared.stage.load(Acquire) == ACTIVE;
-            if alive && shared.process.load(Relaxed) == process {
+            let (state, shared) = (&mut states[slot], &SLOTS[slot]);
+            if shared.is_live(process) {
                 state.instances += 1;
             } else {
-                state.instances = 1;
-                shared.reset(process);
-                shared.stage.store(ACTIVE, Release);
+                *state = SlotState { instances: 1, due: false };
+                shared.reset(process, mode);
+                shared.stage.store(ACTIVE, SeqCst);
+                if let Some(previous) = shared.previous(&states) {
+                    // The flags of the mode.
+                    exchange_action(signal, &our_action(slot, &previous, mode));
+                }
             }
             return Ok(Self { slot, signal, process });
         }
@@ -133,22 +207,22 @@ impl Interposer {
             })
             .or_else(|| (0..MAX_HANDLERS).find(|slot| SLOTS[*slot].stage.load(Acquire) == FREE))
             .ok_or(InterposerError::TooMany)?;
-        let (state, shared) = (&mut slots[slot], &SLOTS[slot]);
+        let shared = &SLOTS[slot];
         let untouched = shared.stage.load(Relaxed);
         shared.signal.store(signal, Relaxed);
-        shared.reset(process);
-        shared.chain_to(&current);
-        shared.stage.store(ACTIVE, Release);
+        shared.reset(process, mode);
+        shared.chain_to(&current, &mut states);
+        shared.stage.store(ACTIVE, SeqCst);
 
-        let ours = our_action(slot, &current);
-        let Some(replaced) = exchange_action(signal, &ours) else {
-            shared.stage.store(untouched, Release);
+        let Some(replaced) = exchange_action(signal, &our_action(slot, &current, mode)) else {
+            shared.stage.store(untouched, SeqCst);
             return Err(InterposerError::Unknown { signal });
         };
-        // The same as `current`, unless another thread changed it in between.
-        shared.chain_to(&replaced);
-        state.previous = Some(replaced);
-        state.instances = 1;
+        if !same_handler(&replaced, &current) {
+            // Another thread changed it in between.
+            shared.chain_to(&replaced, &mut states);
+        }
+        states[slot] = SlotState { instances: 1, due: false };
         Ok(Self { slot, signal, process })
     }
 
@@ -183,40 +257,73 @@ impl Interposer {
         SLOTS[self.slot].count.load(Acquire)
     }
 
+    /// Whether a signal is held: it came, and nobody delivered or took it.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.process == wake::process_id() && SLOTS[self.slot].held.load(Acquire)
+    }
+
+    /// Takes a held signal for the caller's own use: it will not be delivered. Returns whether there was one.
+    pub fn take(&self) -> bool {
+        self.process == wake::process_id() && SLOTS[self.slot].held.swap(false, SeqCst)
+    }
+
     /// Gives up the claim. The last instance to do so restores the previous action exactly, if ours is still
-    /// the one in force.
+    /// the one in force, and delivers the signal, if it is held.
     pub fn remove(self) -> Removal {
-        let removal = self.give_up();
+        let removal = self.give_up(false);
         mem::forget(self);
         removal
     }
 
-    fn give_up(&self) -> Removal {
+    /// Agrees to the signal's delivery and gives up the claim, as [`remove`](Self::remove) does. When the last
+    /// instance goes the signal is sent, whether it came or not, to the process's main thread: where the server
+    /// expects it, and where it interrupts what a server waits in. If that thread blocks the signal, or is gone, it is
+    /// sent to the process. Its `siginfo_t` names this process as the sender.
+    ///
+    /// [`Removal::Restored`]: the server's own action has it. [`Removal::NotOurs`]: whoever replaced ours has it.
+    pub fn deliver(self) -> Removal {
+        let removal = self.give_up(true);
+        mem::forget(self);
+        removal
+    }
+
+    fn give_up(&self, deliver: bool) -> Removal {
         if self.process != wake::process_id() {
             return Removal::Forked;
         }
-        let mut slots = lock();
-        let (state, shared) = (&mut slots[self.slot], &SLOTS[self.slot]);
+        let mut states = lock();
+        let (state, shared) = (&mut states[self.slot], &SLOTS[self.slot]);
         state.instances -= 1;
+        state.due |= deliver;
         if state.instances > 0 {
             return Removal::Shared;
         }
+        let due = mem::take(&mut state.due);
+        let removal = self.restore(&states);
+        let stage = if removal == Removal::Restored { IDLE } else { BURIED };
+        // Before the look at `held`: see the handler.
+        shared.stage.store(stage, SeqCst);
+        drop(states);
+        if shared.held.swap(false, SeqCst) || due {
+            send(self.signal);
+        }
+        removal
+    }
+
+    /// Puts the previous action in force again, if ours still is.
+    fn restore(&self, states: &States) -> Removal {
         let ours = current_action(self.signal).filter(|now| slot_of(now) == Some(self.slot));
-        let (Some(ours), Some(previous)) = (ours, state.previous) else {
-            shared.stage.store(BURIED, Release);
+        let (Some(ours), Some(previous)) = (ours, SLOTS[self.slot].previous(states)) else {
             return Removal::NotOurs;
         };
         match exchange_action(self.signal, &previous) {
-            Some(replaced) if same_handler(&replaced, &ours) => {
-                shared.stage.store(IDLE, Release);
-                Removal::Restored
-            }
+            Some(replaced) if same_handler(&replaced, &ours) => Removal::Restored,
             replaced => {
                 // Another thread installed its own between the look and the exchange: it wins.
                 if let Some(theirs) = replaced {
                     exchange_action(self.signal, &theirs);
                 }
-                shared.stage.store(BURIED, Release);
                 Removal::NotOurs
             }
         }
@@ -225,8 +332,14 @@ impl Interposer {
 
 impl Drop for Interposer {
     fn drop(&mut self) {
-        self.give_up();
+        self.give_up(false);
     }
+}
+
+/// Whether this process ignores the signal. False for one that there is not.
+#[must_use]
+pub fn is_ignored(signal: c_int) -> bool {
+    current_action(signal).is_some_and(|action| action.sa_sigaction == libc::SIG_IGN)
 }
 
 /// When the signal first came in this process while an interposer for it was installed. Async-signal-safe.
@@ -241,20 +354,19 @@ pub(crate) fn arrival_since(signal: c_int, since: MonotonicNs) -> Option<Monoton
     let process = wake::process_id();
     SLOTS
         .iter()
-        .filter(|slot| {
-            slot.stage.load(Acquire) == ACTIVE
-                && slot.signal.load(Relaxed) == signal
-                && slot.process.load(Relaxed) == process
-        })
+        .filter(|slot| slot.is_live(process) && slot.signal.load(Relaxed) == signal)
         .flat_map(|slot| [slot.first.load(Acquire), slot.last.load(Acquire)])
         .filter(|time| *time != 0 && *time >= since)
         .min()
 }
 
-/// The part of a slot that its handler reads: atomics only.
+/// What a handler knows: atomics only, but for `previous`, which it does not read.
 struct Slot {
     stage: AtomicU32,
     signal: AtomicI32,
+    defers: AtomicBool,
+    /// A signal came in mode *defer*, and nobody delivered or took it.
+    held: AtomicBool,
     /// In which process it notes arrivals; elsewhere it only chains.
     process: AtomicI32,
     previous_handler: AtomicUsize,
@@ -262,7 +374,14 @@ struct Slot {
     first: AtomicU64,
     last: AtomicU64,
     count: AtomicU32,
+    /// The whole previous action, to be restored. Read and written under the lock; and read in a forked child, which
+    /// has one thread.
+    previous: UnsafeCell<Option<libc::sigaction>>,
 }
+
+// SAFETY: all is atomic but `previous`, whose only accesses are `Slot::previous` and `Slot::chain_to`, for which one must show
+// the lock, and `leave_the_child`, which runs when there is no other thread.
+unsafe impl Sync for Slot {}
 
 /// Never used.
 const FREE: u32 = 0;
@@ -280,23 +399,44 @@ impl Slot {
         Self {
             stage: AtomicU32::new(FREE),
             signal: AtomicI32::new(0),
+            defers: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             process: AtomicI32::new(0),
             previous_handler: AtomicUsize::new(libc::SIG_DFL),
             previous_flags: AtomicI32::new(0),
             first: AtomicU64::new(0),
             last: AtomicU64::new(0),
             count: AtomicU32::new(0),
+            previous: UnsafeCell::new(None),
         }
     }
 
-    fn reset(&self, process: libc::pid_t) {
+    /// Whether an instance of this very process listens.
+    fn is_live(&self, process: libc::pid_t) -> bool {
+        self.stage.load(SeqCst) == ACTIVE && self.process.load(Relaxed) == process
+    }
+
+    fn mode(&self) -> Mode {
+        if self.defers.load(Relaxed) { Mode::Defer } else { Mode::Chain }
+    }
+
+    fn reset(&self, process: libc::pid_t, mode: Mode) {
+        self.defers.store(mode == Mode::Defer, Relaxed);
+        self.held.store(false, Relaxed);
         self.process.store(process, Relaxed);
         self.first.store(0, Relaxed);
         self.last.store(0, Relaxed);
         self.count.store(0, Relaxed);
     }
 
-    fn chain_to(&self, previous: &libc::sigaction) {
+    fn previous(&self, _lock: &States) -> Option<libc::sigaction> {
+        // SAFETY: the lock is held, and nobody writes without it.
+        unsafe { *self.previous.get() }
+    }
+
+    fn chain_to(&self, previous: &libc::sigaction, _lock: &mut States) {
+        // SAFETY: the lock is held, and nobody reads or writes without it.
+        unsafe { *self.previous.get() = Some(*previous) };
         self.previous_flags.store(previous.sa_flags, Relaxed);
         // Release: a handler that sees this address sees the flags that belong to it, but for the
         // moment in which two threads change the same signal's action, which has no order anyway.
@@ -308,13 +448,15 @@ impl Slot {
 #[derive(Clone, Copy)]
 struct SlotState {
     instances: u32,
-    previous: Option<libc::sigaction>,
+    /// An instance agreed to the delivery.
+    due: bool,
 }
 
-static STATES: Mutex<[SlotState; MAX_HANDLERS]> =
-    Mutex::new([SlotState { instances: 0, previous: None }; MAX_HANDLERS]);
+type States = [SlotState; MAX_HANDLERS];
 
-fn lock() -> MutexGuard<'static, [SlotState; MAX_HANDLERS]> {
+static STATES: Mutex<States> = Mutex::new([SlotState { instances: 0, due: false }; MAX_HANDLERS]);
+
+fn lock() -> MutexGuard<'static, States> {
     STATES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -351,16 +493,91 @@ extern "C" fn handler<const SLOT: usize>(
     // SAFETY: the pointer is to this thread's errno, which lives as long as the thread.
     let before = unsafe { errno.read() };
     let process = wake::process_id();
-    if slot.stage.load(Acquire) == ACTIVE && slot.process.load(Relaxed) == process {
+    let mut held = false;
+    if slot.is_live(process) {
         let now = now_ns();
         let _ = slot.first.compare_exchange(0, now, AcqRel, Relaxed);
         slot.last.store(now, Release);
         let _ = slot.count.fetch_update(AcqRel, Relaxed, |count| count.checked_add(1));
+        held = slot.defers.load(Relaxed) && hold(slot);
         wake::poke_all(process);
     }
     // SAFETY: as above.
     unsafe { errno.write(before) };
-    chain(slot, signal, info, context);
+    if !held {
+        chain(slot, signal, info, context);
+    }
+}
+
+/// Holds the signal. Returns false if the last claim was given up just now, so that nobody would deliver it.
+///
+/// Whoever gives up stores the stage and then takes what is held; here it is the other way round. All four are
+/// `SeqCst`: either it sees this signal, or this sees the stage, and of two who see each other one takes it.
+fn hold(slot: &Slot) -> bool {
+    slot.held.store(true, SeqCst);
+    slot.stage.load(SeqCst) == ACTIVE || !slot.held.swap(false, SeqCst)
+}
+
+/// In a forked child: what the parent holds is no business of the child's. Async-signal-safe; it runs on the child's only
+/// thread, inside `fork`.
+extern "C" fn leave_the_child() {
+    let process = wake::process_id();
+    for (index, slot) in SLOTS.iter().enumerate() {
+        let parents = slot.stage.load(Relaxed) == ACTIVE && slot.process.load(Relaxed) != process;
+        if !parents || !slot.defers.load(Relaxed) {
+            continue;
+        }
+        let signal = slot.signal.load(Relaxed);
+        // SAFETY: there is no other thread, and none of the parent's was writing: the slot is active, and it is
+        // written before that (or when two threads change one signal's action at once, which has no order anyway).
+        let previous = unsafe { *slot.previous.get() };
+        let in_force = current_action(signal).and_then(|action| slot_of(&action)) == Some(index);
+        if let (true, Some(previous)) = (in_force, previous) {
+            exchange_action(signal, &previous);
+            slot.held.store(false, Relaxed);
+            slot.stage.store(IDLE, Relaxed);
+        }
+    }
+}
+
+/// Sends the signal to this process, to its main thread if that takes it.
+fn send(signal: c_int) {
+    let process = wake::process_id();
+    #[cfg(target_os = "linux")]
+    if main_thread_takes(process, signal) {
+        // SAFETY: no preconditions; the main thread's number is the process's.
+        if unsafe { libc::syscall(libc::SYS_tgkill, process, process, signal) } == 0 {
+            return;
+        }
+    }
+    // SAFETY: no preconditions.
+    unsafe { libc::kill(process, signal) };
+}
+
+/// Whether the main thread lives and does not block the signal for good: while it starts a thread, it blocks all for a
+/// moment, and would take this one just after.
+#[cfg(target_os = "linux")]
+fn main_thread_takes(process: libc::pid_t, signal: c_int) -> bool {
+    const LOOKS: u32 = 10;
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
+    (0..LOOKS).any(|look| {
+        if look > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        main_thread_takes_now(process, signal)
+    })
+}
+
+/// If that cannot be known it is so.
+#[cfg(target_os = "linux")]
+fn main_thread_takes_now(process: libc::pid_t, signal: c_int) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/self/task/{process}/status")) else {
+        return true;
+    };
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let gone = field("State:").is_some_and(|state| state.starts_with(['Z', 'X']));
+    let blocked = field("SigBlk:").and_then(|bits| u64::from_str_radix(bits, 16).ok()).unwrap_or(0);
+    !gone && blocked & (1 << (signal - 1)) == 0
 }
 
 /// Runs the action that was there before. Async-signal-safe but for what that action does itself.
@@ -413,10 +630,13 @@ fn check(signal: c_int) -> Result<(), InterposerError> {
     }
 }
 
-fn our_action(slot: usize, previous: &libc::sigaction) -> libc::sigaction {
+fn our_action(slot: usize, previous: &libc::sigaction, mode: Mode) -> libc::sigaction {
     let mut action = *previous;
     action.sa_sigaction = HANDLERS[slot] as usize;
-    if matches!(previous.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) {
+    if mode == Mode::Defer {
+        action.sa_flags &= !libc::SA_RESETHAND;
+    }
+    if mode == Mode::Defer || matches!(previous.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) {
         // Without a handler no system call was interrupted; as few as possible shall be now.
         action.sa_flags |= libc::SA_RESTART;
     }

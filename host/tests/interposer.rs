@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use common::{Named, Process};
 use lameduck_host::clock::now_ns;
 use lameduck_host::interposer::{
-    Interposer, InterposerError, MAX_HANDLERS, Removal, first_arrival,
+    Interposer, InterposerError, MAX_HANDLERS, Mode, Removal, first_arrival,
 };
 use libc::{SIGCHLD, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
@@ -36,6 +36,23 @@ const SCENARIOS: &[Named] = &[
     ("impossible_signals_are_refused", impossible_signals_are_refused),
     ("a_forked_child_only_chains", a_forked_child_only_chains),
     ("an_executed_program_inherits_nothing", an_executed_program_inherits_nothing),
+    ("a_deferred_signal_waits_for_its_delivery", a_deferred_signal_waits_for_its_delivery),
+    ("a_delivery_without_a_signal_sends_it", a_delivery_without_a_signal_sends_it),
+    ("the_main_thread_gets_the_delivery", the_main_thread_gets_the_delivery),
+    (
+        "a_main_thread_that_blocks_the_signal_does_not_swallow_it",
+        a_main_thread_that_blocks_the_signal_does_not_swallow_it,
+    ),
+    ("two_that_defer_deliver_once", two_that_defer_deliver_once),
+    ("two_modes_exclude_each_other", two_modes_exclude_each_other),
+    ("what_is_held_is_never_lost", what_is_held_is_never_lost),
+    ("delivered_below_somebody_elses_handler", delivered_below_somebody_elses_handler),
+    ("delivered_to_whoever_replaced_it", delivered_to_whoever_replaced_it),
+    ("a_deferred_signal_fails_no_blocking_call", a_deferred_signal_fails_no_blocking_call),
+    ("a_one_shot_handler_outlasts_the_window", a_one_shot_handler_outlasts_the_window),
+    ("a_forked_child_has_the_servers_own_action", a_forked_child_has_the_servers_own_action),
+    ("a_cloned_child_chains", a_cloned_child_chains),
+    ("giving_up_races_with_arrivals", giving_up_races_with_arrivals),
 ];
 
 fn main() -> ExitCode {
@@ -64,21 +81,43 @@ fn main() -> ExitCode {
         impossible_signals_are_refused,
         a_forked_child_only_chains,
         an_executed_program_inherits_nothing,
+        a_deferred_signal_waits_for_its_delivery,
+        a_delivery_without_a_signal_sends_it,
+        the_main_thread_gets_the_delivery,
+        a_main_thread_that_blocks_the_signal_does_not_swallow_it,
+        two_that_defer_deliver_once,
+        two_modes_exclude_each_other,
+        what_is_held_is_never_lost,
+        delivered_below_somebody_elses_handler,
+        delivered_to_whoever_replaced_it,
+        a_deferred_signal_fails_no_blocking_call,
+        a_one_shot_handler_outlasts_the_window,
+        a_forked_child_has_the_servers_own_action,
+        a_cloned_child_chains,
+        giving_up_races_with_arrivals,
     ]
     .to_vec();
     assert_eq!(tests.len(), SCENARIOS.len());
     tests.push(("the_default_action_is_kept", the_default_action_is_kept));
+    tests.push((
+        "delivered_by_default_it_ends_the_process",
+        delivered_by_default_it_ends_the_process,
+    ));
     let mut scenarios = SCENARIOS.to_vec();
     scenarios.push(("wait_by_default", wait_by_default));
+    scenarios.push(("deliver_by_default", deliver_by_default));
     common::run(&tests, &scenarios)
 }
 
 static RUNS: AtomicU32 = AtomicU32::new(0);
 static SENDER: AtomicI32 = AtomicI32::new(0);
+static THREAD: AtomicI32 = AtomicI32::new(0);
 static OTHER_RUNS: AtomicU32 = AtomicU32::new(0);
 static OTHERS_PREVIOUS: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn plain(_: c_int) {
+    // SAFETY: no preconditions.
+    THREAD.store(unsafe { libc::syscall(libc::SYS_gettid) } as i32, SeqCst);
     RUNS.fetch_add(1, SeqCst);
 }
 
@@ -385,4 +424,293 @@ fn an_executed_program_inherits_nothing() {
     let caught = text.split_whitespace().nth(1).map(|bits| u64::from_str_radix(bits, 16).unwrap());
     assert_eq!(caught.unwrap_or(0) & (1 << (SIGTERM - 1)), 0);
     assert_eq!(output.status.signal(), Some(SIGTERM), "{text}");
+}
+
+/// Exactly the same action: handler, flags, mask.
+fn assert_same(one: &libc::sigaction, two: &libc::sigaction) {
+    assert_eq!((one.sa_sigaction, one.sa_flags), (two.sa_sigaction, two.sa_flags));
+    assert_eq!(signals_of(&one.sa_mask), signals_of(&two.sa_mask));
+}
+
+/// Waits until so many handlers ran.
+fn await_runs(runs: u32) {
+    let limit = now_ns() + 5_000_000_000;
+    while RUNS.load(SeqCst) < runs {
+        assert!(now_ns() < limit, "{} of {runs} runs", RUNS.load(SeqCst));
+        std::hint::spin_loop();
+    }
+    assert_eq!(RUNS.load(SeqCst), runs);
+}
+
+fn a_deferred_signal_waits_for_its_delivery() {
+    install(SIGTERM, WITH_INFO(), libc::SA_SIGINFO | libc::SA_NODEFER);
+    let before = installed(SIGTERM);
+    let interposer = Interposer::defer(SIGTERM).unwrap();
+    assert!(interposer.owned() && !interposer.holds());
+    let sent = now_ns();
+    raise(SIGTERM);
+    raise(SIGTERM);
+    assert_eq!(RUNS.load(SeqCst), 0, "held");
+    assert!(interposer.holds() && interposer.first_arrival().unwrap() >= sent);
+    assert_eq!(interposer.arrivals(), 2);
+    assert_eq!(interposer.deliver(), Removal::Restored);
+    assert_eq!(RUNS.load(SeqCst), 1, "delivered, once");
+    assert_eq!(SENDER.load(SeqCst), std::process::id() as i32);
+    assert_same(&installed(SIGTERM), &before);
+    raise(SIGTERM);
+    assert_eq!(RUNS.load(SeqCst), 2, "nothing of ours is left");
+}
+
+fn a_delivery_without_a_signal_sends_it() {
+    install(SIGTERM, PLAIN(), 0);
+    assert_eq!(Interposer::defer(SIGTERM).unwrap().deliver(), Removal::Restored);
+    assert_eq!(RUNS.load(SeqCst), 1);
+}
+
+fn deliver_by_default() {
+    let interposer = Interposer::defer(SIGTERM).unwrap();
+    raise(SIGTERM);
+    println!("held");
+    interposer.deliver();
+    println!("survived");
+}
+
+fn delivered_by_default_it_ends_the_process() {
+    let end = Process::start("deliver_by_default").end();
+    assert_eq!((end.status.signal(), &*end.stdout), (Some(SIGTERM), "held\n"), "{end:?}");
+}
+
+fn the_main_thread_gets_the_delivery() {
+    install(SIGTERM, PLAIN(), 0);
+    for round in 1..=100 {
+        let interposer = Interposer::defer(SIGTERM).unwrap();
+        std::thread::spawn(move || {
+            raise(SIGTERM);
+            assert_eq!(RUNS.load(SeqCst), round - 1);
+            interposer.deliver();
+        })
+        .join()
+        .unwrap();
+        await_runs(round);
+        assert_eq!(THREAD.load(SeqCst), std::process::id() as i32);
+    }
+}
+
+fn a_main_thread_that_blocks_the_signal_does_not_swallow_it() {
+    install(SIGTERM, PLAIN(), 0);
+    let interposer = Interposer::defer(SIGTERM).unwrap();
+    let (quit, worker) = std::sync::mpsc::channel::<()>();
+    // Only this one takes the signal.
+    let worker = std::thread::spawn(move || worker.recv());
+    // SAFETY: a valid set, and the mask of this thread.
+    unsafe {
+        let mut set = zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, SIGTERM);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        libc::kill(libc::getpid(), SIGTERM);
+    }
+    while !interposer.holds() {}
+    interposer.deliver();
+    await_runs(1);
+    drop(quit);
+    let _ = worker.join().unwrap();
+}
+
+fn two_that_defer_deliver_once() {
+    install(SIGTERM, PLAIN(), 0);
+    let one = Interposer::defer(SIGTERM).unwrap();
+    let two = Interposer::defer(SIGTERM).unwrap();
+    raise(SIGTERM);
+    assert!(one.holds() && two.holds());
+    assert_eq!(one.deliver(), Removal::Shared);
+    assert_eq!(RUNS.load(SeqCst), 0, "the other one still holds it");
+    assert_eq!(two.remove(), Removal::Restored);
+    assert_eq!(RUNS.load(SeqCst), 1);
+
+    let one = Interposer::defer(SIGTERM).unwrap();
+    let two = Interposer::defer(SIGTERM).unwrap();
+    drop(one);
+    assert_eq!(two.deliver(), Removal::Restored);
+    assert_eq!((RUNS.load(SeqCst), installed(SIGTERM).sa_sigaction), (2, PLAIN()));
+}
+
+fn two_modes_exclude_each_other() {
+    type Install = fn(c_int) -> Result<Interposer, InterposerError>;
+    install(SIGTERM, PLAIN(), 0);
+    let modes: [(Mode, Install); 2] =
+        [(Mode::Chain, Interposer::chain), (Mode::Defer, Interposer::defer)];
+    for (index, (mode, first)) in modes.into_iter().enumerate() {
+        let other = modes[1 - index].1;
+        let refused = InterposerError::OtherMode { signal: SIGTERM, mode };
+        let interposer = first(SIGTERM).unwrap();
+        let before = installed(SIGTERM);
+        assert_eq!(other(SIGTERM).unwrap_err(), refused);
+        assert_same(&installed(SIGTERM), &before);
+        // Below somebody else's handler too.
+        let ours = install(SIGTERM, OTHER(), libc::SA_SIGINFO);
+        assert_eq!(other(SIGTERM).unwrap_err(), refused);
+        assert_eq!(installed(SIGTERM).sa_sigaction, OTHER());
+        install(SIGTERM, ours.sa_sigaction, ours.sa_flags);
+        raise(SIGTERM);
+        assert_eq!((interposer.arrivals(), interposer.holds()), (1, mode == Mode::Defer));
+        assert_eq!(interposer.remove(), Removal::Restored);
+        println!("{refused}");
+    }
+    assert_eq!(RUNS.load(SeqCst), 2);
+    // And nothing of one is left for the other: the same slot serves both.
+    let chain = Interposer::chain(SIGTERM).unwrap();
+    raise(SIGTERM);
+    assert_eq!((chain.holds(), RUNS.load(SeqCst)), (false, 3));
+}
+
+fn what_is_held_is_never_lost() {
+    install(SIGTERM, PLAIN(), 0);
+    let interposer = Interposer::defer(SIGTERM).unwrap();
+    raise(SIGTERM);
+    drop(interposer);
+    assert_eq!(RUNS.load(SeqCst), 1);
+    let interposer = Interposer::defer(SIGTERM).unwrap();
+    raise(SIGTERM);
+    assert!(interposer.take() && !interposer.take() && !interposer.holds());
+    assert_eq!(interposer.remove(), Removal::Restored);
+    assert_eq!(RUNS.load(SeqCst), 1, "taken");
+}
+
+fn delivered_below_somebody_elses_handler() {
+    install(SIGTERM, PLAIN(), 0);
+    let interposer = Interposer::defer(SIGTERM).unwrap();
+    let ours = install(SIGTERM, OTHER(), libc::SA_SIGINFO);
+    OTHERS_PREVIOUS.store(ours.sa_sigaction, SeqCst);
+    assert!(!interposer.owned());
+    raise(SIGTERM);
+    assert_eq!((OTHER_RUNS.load(SeqCst), RUNS.load(SeqCst), interposer.holds()), (1, 0, true));
+    assert_eq!(interposer.deliver(), Removal::NotOurs);
+    assert_eq!((OTHER_RUNS.load(SeqCst), RUNS.load(SeqCst)), (2, 1), "through the other one");
+    assert_eq!(installed(SIGTERM).sa_sigaction, OTHER());
+}
+
+fn delivered_to_whoever_replaced_it() {
+    install(SIGTERM, PLAIN(), 0);
+    let interposer = Interposer::defer(SIGTERM).unwrap();
+    raise(SIGTERM);
+    install(SIGTERM, OTHER(), libc::SA_SIGINFO);
+    assert_eq!(interposer.deliver(), Removal::NotOurs);
+    assert_eq!((OTHER_RUNS.load(SeqCst), RUNS.load(SeqCst)), (1, 0));
+    assert_eq!(installed(SIGTERM).sa_sigaction, OTHER());
+}
+
+fn a_deferred_signal_fails_no_blocking_call() {
+    // Without SA_RESTART: with this handler in force the read would fail with EINTR.
+    install(SIGTERM, PLAIN(), 0);
+    let interposer = Interposer::defer(SIGTERM).unwrap();
+    let mut pipe = [0; 2];
+    // SAFETY: two writable ints; the child does only what may be done after a fork.
+    unsafe {
+        assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
+        if libc::fork() == 0 {
+            let parent = libc::getppid();
+            for _ in 0..20 {
+                libc::usleep(5_000);
+                libc::kill(parent, SIGTERM);
+            }
+            libc::usleep(5_000);
+            libc::write(pipe[1], [7_u8].as_ptr().cast(), 1);
+            libc::_exit(0);
+        }
+    }
+    let mut byte = [0_u8];
+    // SAFETY: one writable byte.
+    let read = unsafe { libc::read(pipe[0], byte.as_mut_ptr().cast(), 1) };
+    assert_eq!((read, byte), (1, [7]), "{}", std::io::Error::last_os_error());
+    assert!(interposer.arrivals() > 0);
+    assert_eq!(interposer.deliver(), Removal::Restored);
+    assert_eq!((RUNS.load(SeqCst), installed(SIGTERM).sa_flags & libc::SA_RESTART), (1, 0));
+}
+
+fn a_one_shot_handler_outlasts_the_window() {
+    install(SIGTERM, PLAIN(), libc::SA_RESETHAND);
+    let interposer = Interposer::defer(SIGTERM).unwrap();
+    raise(SIGTERM);
+    raise(SIGTERM);
+    assert!(interposer.owned());
+    interposer.deliver();
+    assert_eq!(RUNS.load(SeqCst), 1);
+    assert_eq!(installed(SIGTERM).sa_sigaction, libc::SIG_DFL, "as it wished");
+}
+
+/// Ends the child with status 9 if `check` does not panic, and waits for it.
+fn in_child(child: libc::pid_t, check: impl FnOnce()) {
+    if child == 0 {
+        let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).is_ok();
+        // SAFETY: no preconditions.
+        unsafe { libc::_exit(if passed { 9 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: a child of this process; the pointer is to a writable int.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    assert_eq!(libc::WEXITSTATUS(status), 9);
+}
+
+fn a_forked_child_has_the_servers_own_action() {
+    install(SIGTERM, PLAIN(), libc::SA_NODEFER);
+    let own = installed(SIGTERM);
+    let interposer = Interposer::defer(SIGTERM).unwrap();
+    let kept = Interposer::defer(SIGTERM).unwrap();
+    raise(SIGTERM);
+    let ours = installed(SIGTERM);
+    // SAFETY: there is one thread only, so the child may do anything.
+    in_child(unsafe { libc::fork() }, || {
+        assert_same(&installed(SIGTERM), &own);
+        raise(SIGTERM);
+        assert_eq!(RUNS.load(SeqCst), 1, "not held");
+        assert!(!interposer.holds() && !interposer.take());
+        assert_eq!(interposer.deliver(), Removal::Forked);
+        assert_eq!(RUNS.load(SeqCst), 1, "the parent's signal is not the child's");
+        // The child may hold its own, in either mode.
+        let again = Interposer::defer(SIGTERM).unwrap();
+        raise(SIGTERM);
+        assert_eq!((again.arrivals(), RUNS.load(SeqCst)), (1, 1));
+        assert_eq!(again.deliver(), Removal::Restored);
+        assert_eq!(RUNS.load(SeqCst), 2);
+        let chain = Interposer::chain(SIGTERM).unwrap();
+        raise(SIGTERM);
+        assert_eq!((chain.arrivals(), RUNS.load(SeqCst)), (1, 3));
+    });
+    assert_same(&installed(SIGTERM), &ours);
+    assert!(kept.holds() && kept.owned(), "the parent's is untouched");
+}
+
+fn a_cloned_child_chains() {
+    install(SIGTERM, PLAIN(), 0);
+    let _interposer = Interposer::defer(SIGTERM).unwrap();
+    // SAFETY: there is one thread only; no `pthread_atfork` handler runs.
+    let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    in_child(child as libc::pid_t, || {
+        raise(SIGTERM);
+        assert_eq!(RUNS.load(SeqCst), 1);
+        let own = Interposer::defer(SIGTERM).unwrap();
+        raise(SIGTERM);
+        assert_eq!((own.arrivals(), RUNS.load(SeqCst)), (1, 1));
+        own.deliver();
+        assert_eq!((RUNS.load(SeqCst), installed(SIGTERM).sa_sigaction), (2, PLAIN()));
+    });
+}
+
+fn giving_up_races_with_arrivals() {
+    install(SIGTERM, PLAIN(), 0);
+    let quit = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !quit.load(SeqCst) {
+                drop(Interposer::defer(SIGTERM).unwrap());
+            }
+        });
+        for round in 1..=20_000 {
+            raise(SIGTERM);
+            await_runs(round);
+        }
+        quit.store(true, SeqCst);
+    });
+    assert_eq!(RUNS.load(SeqCst), 20_000, "each signal ran the handler once");
 }
