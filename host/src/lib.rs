@@ -2,7 +2,7 @@
 //!
 //! Counting without a language border ([`ledger`]), signals ([`interposer`]), the end of the process
 //! at the hard deadline ([`watchdog`]), listening sockets ([`fence`]), sockets about to be closed
-//! ([`last_look`]), and the clock of all of them ([`clock`]). Nothing here decides anything; that is the
+//! ([`last_look`]), a window around a server that knows nothing of it ([`hold`]), and the clock of all of them ([`clock`]). Nothing here decides anything; that is the
 //! `lameduck` crate's part. All unsafe code of the project that is not a language binding is here.
 //!
 //! Times are nanoseconds of the system's monotonic clock, as [`clock::now_ns`] reads it.
@@ -10,6 +10,8 @@
 pub mod clock;
 #[cfg(unix)]
 pub mod fence;
+#[cfg(unix)]
+pub mod hold;
 #[cfg(unix)]
 pub mod interposer;
 #[cfg(unix)]

@@ -1,15 +1,15 @@
-//! How a signal handler wakes a thread.
+//! How a signal handler wakes a thread, and how a thread keeps signals away from itself.
 //!
 //! A fixed table of wakers in static memory, so that a handler never meets one that was freed. On Linux a waker is a
 //! futex: no descriptor that somebody could close, or that a forked child would share. Elsewhere it is a
 //! pipe; its descriptors are never closed, only used again, so that a handler which has just read a number
 //! from the table cannot write to somebody else's file.
 
-use std::io;
 use std::sync::atomic::{
     AtomicI32,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use std::{io, mem, ptr};
 
 use crate::clock::MonotonicNs;
 
@@ -95,6 +95,31 @@ pub(crate) fn poke_all(process: libc::pid_t) {
         if entry.ready.load(Acquire) == process {
             entry.bell.ring();
         }
+    }
+}
+
+/// While it lives, this thread has all signals blocked, and so have the threads that it starts, for good.
+pub(crate) struct SignalsBlocked {
+    before: libc::sigset_t,
+}
+
+impl SignalsBlocked {
+    pub(crate) fn now() -> Self {
+        // SAFETY: sigset_t consists of integers, for which zero is a value.
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = unsafe { mem::zeroed() };
+        // SAFETY: both pointers are to writable sets.
+        unsafe {
+            libc::sigfillset(&mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        }
+        Self { before }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: `before` is the mask that this thread had.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, ptr::null_mut()) };
     }
 }
 

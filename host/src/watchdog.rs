@@ -22,13 +22,13 @@ use std::sync::atomic::{
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
-use std::{io, mem, ptr};
+use std::{io, mem};
 
 use crate::clock::{MonotonicNs, now_ns};
 use crate::interposer;
 use crate::ledger::Ledger;
 use crate::provisional::{CAPACITY, Provisional};
-use crate::wake::{self, Waker};
+use crate::wake::{self, SignalsBlocked, Waker};
 
 /// The longest provisional report, in bytes.
 pub const REPORT_MAX: usize = CAPACITY;
@@ -515,29 +515,4 @@ fn spawn(
 ) -> Result<JoinHandle<()>, WatchdogError> {
     let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
     builder.spawn(body).map_err(WatchdogError::Resources)
-}
-
-/// While it lives, this thread has all signals blocked, and so have the threads that it starts, for good.
-struct SignalsBlocked {
-    before: libc::sigset_t,
-}
-
-impl SignalsBlocked {
-    fn now() -> Self {
-        // SAFETY: sigset_t consists of integers, for which zero is a value.
-        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = unsafe { mem::zeroed() };
-        // SAFETY: both pointers are to writable sets.
-        unsafe {
-            libc::sigfillset(&mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-        }
-        Self { before }
-    }
-}
-
-impl Drop for SignalsBlocked {
-    fn drop(&mut self) {
-        // SAFETY: `before` is the mask that this thread had.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, ptr::null_mut()) };
-    }
 }

@@ -1,0 +1,400 @@
+//! Holds a server that knows nothing of us: its own shutdown begins a window later than the signal.
+//!
+//! The signals are [deferred](crate::interposer), the machine runs the window on a thread of its own, and then the signal is
+//! handed over, so that the server ends as if it had just come:
+//!
+//! ```text
+//! t0        the signal arrives and is held; the machine starts to drain, the watchdog is armed
+//!           window: the server serves on; responses announce, from the middle at the latest
+//! t1        each listener is fenced, the server accepts for `settle`
+//! hand-over when the queues are empty and what was accepted has been read: the server's own action is restored,
+//!           the signal delivered to it, once
+//!           the server drains in its own way, and says when it has: `server_stopped`
+//! Closing   `close` hooks, `flush` hooks, Done. The exit status is the server's
+//! T         the watchdog ends the process, whatever happened to any of this
+//! ```
+//!
+//! What is the operating system's is done here. Every other [`Effect`] goes to the embedder, on the hold's thread and under no
+//! lock; it answers with [`Hold::handle`], from any thread. The hold accepts nothing and closes nothing.
+//!
+//! If the server has not stopped by the drain deadline, the machine goes on to Closing without it, so that logs are
+//! still flushed before T.
+//!
+//! **Forks.** A hold belongs to the process that started it. In a forked child it is inert (no thread, no handler, no
+//! window, see [`crate::interposer`]); every worker starts its own, after the fork.
+//!
+//! **Two interrupts.** A SIGINT that comes during the window, after whatever began it, ends the window at once
+//! ([`Event::Escalate`]) and is used up by that. Any other second signal is delivered with the first.
+
+mod driver;
+mod holders;
+mod quiet;
+
+use std::ffi::c_int;
+use std::os::fd::RawFd;
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::{fmt, io, mem};
+
+use lameduck::report::{Mark, Millis};
+use lameduck::{Cause, Effect, Event, Machine, Phase, Policy, Refused, Report, Time};
+
+use self::driver::Driver;
+use crate::clock::now_ns;
+use crate::interposer::{self, Interposer, InterposerError};
+use crate::ledger::Ledger;
+use crate::wake::{self, SignalsBlocked, Waker};
+use crate::watchdog::{self, Watchdog, WatchdogError};
+
+/// When a listener is fenced at the end of the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fencing {
+    /// The embedder knows that every process that holds the listener is stopping too, although not all of them can say so:
+    /// a supervisor that only ever stops all of its workers at once.
+    Always,
+    /// When no other process holds it, or only such as hold a window too and are in it. Found out in `/proc`, at t1. A
+    /// parent that cannot be looked into counts as a holder, unless it is process 1 and there was no socket
+    /// activation (`LISTEN_FDS`).
+    #[default]
+    Auto,
+    /// Never: this process is a recycled worker, or its listener is somebody else's.
+    Never,
+}
+
+/// How a [`Hold`] is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Window, deadline and all other times.
+    pub policy: Policy,
+    /// Which signals to hold. Those that the process ignores are left alone. The first is the one
+    /// that is delivered when the shutdown was asked for by [`Event::Shutdown`].
+    pub signals: Vec<c_int>,
+    /// The listening sockets. `None`: those that this process has when the signal comes.
+    pub listeners: Option<Vec<RawFd>>,
+    /// When to fence them.
+    pub fencing: Fencing,
+    /// Where the embedder counts while serving. Handed over to the machine when the signal comes, on the hold's thread.
+    pub ledger: Option<Arc<Ledger>>,
+    /// Where the watchdog prints.
+    pub descriptor: Option<RawFd>,
+    /// The status with which the watchdog ends the process.
+    pub exit_code: u8,
+}
+
+impl Options {
+    /// Holds SIGTERM and SIGINT under `policy`; the rest as [`watchdog::Options`] has it.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        let watchdog::Options { descriptor, exit_code, .. } = watchdog::Options::default();
+        Self {
+            policy,
+            signals: vec![libc::SIGTERM, libc::SIGINT],
+            listeners: None,
+            fencing: Fencing::Auto,
+            ledger: None,
+            descriptor,
+            exit_code,
+        }
+    }
+}
+
+/// Why a hold was not started. Nothing has changed then.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HoldError {
+    /// A signal could not be deferred.
+    Interposer(InterposerError),
+    /// The system gave no thread.
+    Resources(io::Error),
+    /// The watchdog could not be started.
+    Watchdog(WatchdogError),
+}
+
+impl fmt::Display for HoldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interposer(error) => error.fmt(f),
+            Self::Resources(error) => {
+                write!(
+                    f,
+                    "the hold cannot start its thread ({error}): the server stops without a window"
+                )
+            }
+            Self::Watchdog(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for HoldError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Interposer(error) => Some(error),
+            Self::Resources(error) => Some(error),
+            Self::Watchdog(error) => Some(error),
+        }
+    }
+}
+
+/// Why [`Hold::handle`] did not take an event. Nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotTaken {
+    /// This process is a forked child of the one that started the hold.
+    Forked,
+    /// The machine refused it.
+    Refused(Refused),
+}
+
+impl fmt::Display for NotTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forked => {
+                f.write_str("the hold belongs to the parent process: start one in this process")
+            }
+            Self::Refused(refused) => refused.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for NotTaken {}
+
+/// A running hold. Dropping it ends it: a held signal is delivered at once, the watchdog is disarmed. A server that shall
+/// be gone at T whatever happens must keep it until the process ends.
+pub struct Hold {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Hold {
+    /// Starts to hold the signals. Call it after the server has installed its own handlers; should it install
+    /// them a few seconds later after all, ours goes on top again (see [`reclaim`](Self::reclaim)).
+    ///
+    /// `embedder` gets every effect that is not done here. It is called on the hold's thread, must return soon, and may
+    /// call the hold. If it panics, the effect is lost and the rest goes on.
+    ///
+    /// # Errors
+    /// [`HoldError`]; nothing has changed then.
+    pub fn start(
+        options: Options,
+        embedder: impl FnMut(Effect) + Send + 'static,
+    ) -> Result<Self, HoldError> {
+        let signals: Vec<c_int> =
+            options.signals.iter().copied().filter(|s| !interposer::is_ignored(*s)).collect();
+        let waker = Waker::claim().map_err(HoldError::Resources)?;
+        // In this order: a signal between the two would arm nothing.
+        let watchdog = options.policy.budget().map(|budget| {
+            Watchdog::start(watchdog::Options {
+                descriptor: options.descriptor,
+                exit_code: options.exit_code,
+                signals: signals.clone(),
+                budget_ns: u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX),
+                ledger: options.ledger.clone(),
+            })
+        });
+        let watchdog = watchdog.transpose().map_err(HoldError::Watchdog)?;
+        let claims: Result<Vec<_>, _> = signals.iter().map(|s| Interposer::defer(*s)).collect();
+        let shared = Arc::new(Shared {
+            process: wake::process_id(),
+            waker,
+            machine: Mutex::new(Machine::new(options.policy.clone())),
+            asked: Mutex::new(None),
+            claims: Mutex::new(claims.map_err(HoldError::Interposer)?),
+            watchdog,
+            accepted: AtomicBool::new(false),
+            announce_from: AtomicU64::new(NEVER),
+            t0: AtomicU64::new(0),
+            handed_over: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            quit: AtomicBool::new(false),
+        });
+        let driver = Driver::new(Arc::clone(&shared), options, embedder);
+        let _blocked = SignalsBlocked::now();
+        let builder = thread::Builder::new().name("lameduck-hold".to_owned());
+        let thread = builder.spawn(move || driver.run()).map_err(HoldError::Resources)?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Takes an event that happens now. [`Event::Shutdown`] asks the hold to stop the server without a signal
+    /// from outside: it goes through the window and then delivers the first of its signals. Events of
+    /// listeners are the hold's own business.
+    ///
+    /// # Errors
+    /// [`NotTaken`]; nothing has changed then.
+    pub fn handle(&self, event: Event) -> Result<(), NotTaken> {
+        if !self.is_here() {
+            return Err(NotTaken::Forked);
+        }
+        let now = Time::from_nanos(now_ns());
+        let taken = {
+            let mut machine = self.shared.machine();
+            match event {
+                Event::Shutdown { cause, ever_accepted } if machine.phase() == Phase::Serving => {
+                    self.shared.ask(Asked { cause, ever_accepted, at: now });
+                    Ok(())
+                }
+                event => machine.handle(event, now).map_err(NotTaken::Refused),
+            }
+        };
+        self.shared.waker.poke();
+        taken
+    }
+
+    /// The server has stopped: its listeners are closed and nothing is in flight. Say it from its own shutdown event
+    /// (ASGI: `lifespan.shutdown`; gunicorn: `worker_exit`). Now, and not before, Closing runs the
+    /// `close` hooks. If the server stopped of itself the shutdown begins with this, without a window; a signal that was held
+    /// is then delivered after Done.
+    pub fn server_stopped(&self) {
+        if self.is_here() {
+            self.shared.stopped.store(true, Release);
+            self.shared.waker.poke();
+        }
+    }
+
+    /// The server has accepted a connection. Only a policy for development asks (see
+    /// [`Settings::development`](lameduck::Settings)).
+    pub fn accepted(&self) {
+        self.shared.accepted.store(true, Relaxed);
+    }
+
+    /// Whether every response shall announce now that its connection closes: from the middle of the window on. For servers that
+    /// tell the machine of no connections; the others get [`Effect::AnnounceClose`]. While serving it is one load.
+    #[must_use]
+    pub fn announcing(&self) -> bool {
+        let from = self.shared.announce_from.load(Relaxed);
+        from != NEVER && self.is_here() && from <= now_ns()
+    }
+
+    /// Where the machine stands. In a forked child nothing has been asked of it: Serving.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        if self.is_here() { self.shared.machine().phase() } else { Phase::Serving }
+    }
+
+    /// The report as it stands, with the mark `handed over` in its timeline once the signal was. `None` in a forked
+    /// child.
+    #[must_use]
+    pub fn report(&self) -> Option<Report> {
+        self.is_here().then(|| self.shared.report(&self.shared.machine()))
+    }
+
+    /// Whether our handler is in force for every signal. Once they were handed over they are the server's.
+    #[must_use]
+    pub fn owned(&self) -> bool {
+        let claims = self.shared.claims();
+        self.is_here() && !claims.is_empty() && claims.iter().all(Interposer::owned)
+    }
+
+    /// Goes on top of whoever installed a handler since, who gets the signal after the window in
+    /// our place. The hold itself does so during its first seconds, for servers that install theirs late.
+    ///
+    /// # Errors
+    /// [`InterposerError`]; then that signal is not held.
+    pub fn reclaim(&self) -> Result<(), InterposerError> {
+        if self.is_here() { self.shared.reclaim() } else { Ok(()) }
+    }
+
+    /// Whether this is the process that has the thread, not a forked child of it, in which a lock may be held for
+    /// ever.
+    fn is_here(&self) -> bool {
+        self.shared.process == wake::process_id()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let thread = self.thread.take();
+        if !self.is_here() {
+            // There is nobody to join, nor to detach.
+            mem::forget(thread);
+            return;
+        }
+        self.shared.quit.store(true, Release);
+        self.shared.waker.poke();
+        // The embedder may drop it on the hold's own thread, which ends of itself.
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id())
+        {
+            // An error means that it panicked; then there is nobody to tell.
+            let _ = thread.join();
+        }
+        self.shared.claims().clear();
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold")
+            .field("phase", &self.phase())
+            .field("here", &self.is_here())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A value of `Shared::announce_from` that is no time.
+const NEVER: u64 = u64::MAX;
+
+/// A shutdown that no signal began.
+#[derive(Clone, Copy)]
+struct Asked {
+    cause: Cause,
+    ever_accepted: bool,
+    at: Time,
+}
+
+struct Shared {
+    process: libc::pid_t,
+    waker: Waker,
+    machine: Mutex<Machine>,
+    asked: Mutex<Option<Asked>>,
+    /// Empty once the signal was handed over.
+    claims: Mutex<Vec<Interposer>>,
+    watchdog: Option<Watchdog>,
+    accepted: AtomicBool,
+    announce_from: AtomicU64,
+    /// When the shutdown was asked for; 0 while Serving.
+    t0: AtomicU64,
+    /// 0 until then.
+    handed_over: AtomicU64,
+    stopped: AtomicBool,
+    quit: AtomicBool,
+}
+
+impl Shared {
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        // A machine whose event panicked is no worse than one that never got it.
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claims(&self) -> MutexGuard<'_, Vec<Interposer>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, asked: Asked) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(asked);
+    }
+
+    fn report(&self, machine: &Machine) -> Report {
+        let mut report = machine.report(Time::from_nanos(now_ns()));
+        let (t0, at) = (self.t0.load(Acquire), self.handed_over.load(Acquire));
+        if at != 0 {
+            let at_ms = Millis(Time::from_nanos(at).since(Time::from_nanos(t0)));
+            let later = report.timeline.iter().position(|mark| mark.at_ms > at_ms);
+            let place = later.unwrap_or(report.timeline.len());
+            report.timeline.insert(place, Mark { at_ms, what: "handed over" });
+        }
+        report
+    }
+
+    fn reclaim(&self) -> Result<(), InterposerError> {
+        for claim in self.claims().iter_mut() {
+            if !claim.owned() && !interposer::is_ignored(claim.signal()) {
+                // The old one, should it hold the signal already, delivers it to the new one.
+                *claim = Interposer::defer(claim.signal())?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,383 @@
+//! The hold's thread: the machine's driver.
+
+use std::ffi::c_int;
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::time::Duration;
+
+use lameduck::{
+    Cause, ConnectionId, Effect, Event, ListenerId, Machine, Phase, Protocol, Time, Wake,
+};
+
+use super::{Asked, Fencing, NEVER, Options, Shared, holders, quiet};
+use crate::clock::{MonotonicNs, now_ns};
+use crate::fence::{Fence, FenceError};
+use crate::ledger::Ledger;
+use crate::{listeners, terminal};
+
+/// How often the driver says, while draining, that it is alive: the watchdog asks for half of
+/// [`BLOCKED_NS`](crate::watchdog::BLOCKED_NS).
+const HEARTBEAT: Duration = Duration::from_millis(100);
+/// How often it looks whether the queues are empty.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long fenced listeners may take to become empty and quiet: a server that accepts at all does so within that.
+const FENCED_AT_MOST: Duration = Duration::from_secs(2);
+/// Ownership is looked at so long after the start, then after twice as long, and so on up to the last.
+const FIRST_CHECK: Duration = Duration::from_millis(50);
+const LAST_CHECK: Duration = Duration::from_secs(5);
+/// Stands for the server when it has no listener that we know: the machine must wait for it all the same.
+const THE_SERVER: ListenerId = ListenerId(u32::MAX);
+/// What other holds read in `/proc`, see [`holders`].
+pub(super) const STOPPING: &std::ffi::CStr = c"lameduck-stop";
+
+struct Listener {
+    fd: RawFd,
+    fenced: bool,
+}
+
+pub(super) struct Driver<E> {
+    shared: Arc<Shared>,
+    embedder: E,
+    fencing: Fencing,
+    ledger: Option<Arc<Ledger>>,
+    /// Those that were given, or found when the signal came.
+    given: Option<Vec<RawFd>>,
+    listeners: Vec<Listener>,
+    /// The signal to be delivered.
+    signal: c_int,
+    /// SIGINTs that are accounted for.
+    interrupts: u32,
+    begun: bool,
+    /// Emptying has begun.
+    fenced: bool,
+    /// Since when only the queues keep the signal, and until when they may.
+    closing: Option<(MonotonicNs, MonotonicNs)>,
+    handed_over: bool,
+    told_stopped: bool,
+    check: Option<(MonotonicNs, Duration)>,
+    deadline: Option<Time>,
+}
+
+impl<E: FnMut(Effect)> Driver<E> {
+    pub(super) fn new(shared: Arc<Shared>, options: Options, embedder: E) -> Self {
+        Self {
+            shared,
+            embedder,
+            fencing: options.fencing,
+            ledger: options.ledger,
+            given: options.listeners,
+            listeners: Vec::new(),
+            signal: options.signals.first().copied().unwrap_or(libc::SIGTERM),
+            interrupts: 0,
+            begun: false,
+            fenced: false,
+            closing: None,
+            handed_over: false,
+            told_stopped: false,
+            check: Some((now_ns() + nanos(FIRST_CHECK), FIRST_CHECK)),
+            deadline: None,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        while !self.shared.quit.load(Acquire) {
+            self.begin();
+            self.escalate();
+            self.stop();
+            let (effects, wake) = self.step();
+            let any = !effects.is_empty();
+            effects.into_iter().for_each(|effect| self.perform(effect));
+            self.hand_over_when_due();
+            if !any {
+                let until = self.look_again(wake);
+                self.shared.waker.wait(until);
+            }
+        }
+    }
+
+    /// Serving: a signal, or somebody's word, begins the shutdown.
+    fn begin(&mut self) {
+        if self.begun {
+            return;
+        }
+        let first = {
+            let claims = self.shared.claims();
+            let arrived = |claim: &crate::interposer::Interposer| {
+                Some((claim.first_arrival()?, claim.signal()))
+            };
+            claims.iter().filter_map(arrived).min()
+        };
+        let asked = match first {
+            Some((at, signal)) => {
+                self.signal = signal;
+                Some(Asked { cause: cause(signal), ever_accepted: false, at: Time::from_nanos(at) })
+            }
+            None => *self.shared.asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+        };
+        let stopped = || Asked {
+            cause: Cause::Programmatic,
+            ever_accepted: false,
+            at: Time::from_nanos(now_ns()),
+        };
+        let Some(asked) = asked.or_else(|| self.shared.stopped.load(Acquire).then(stopped)) else {
+            return;
+        };
+        self.begun = true;
+        self.check = None;
+        name_this_thread(STOPPING);
+        self.shared.t0.store(asked.at.as_nanos(), Release);
+        self.interrupts = u32::from(first.is_some() && self.signal == libc::SIGINT);
+        let found =
+            || listeners::listeners().unwrap_or_default().into_iter().map(|l| l.fd).collect();
+        let fds: Vec<RawFd> = self.given.take().unwrap_or_else(found);
+        self.listeners = fds.into_iter().map(|fd| Listener { fd, fenced: false }).collect();
+        let ledger = self.ledger.take();
+        let counted = ledger.as_ref().is_some_and(|ledger| ledger.totals().connections > 0);
+        let ever_accepted = asked.ever_accepted || counted || self.shared.accepted.load(Relaxed);
+
+        let mut machine = self.shared.machine();
+        // Whatever the machine refuses here, the signal is delivered in the end: nothing to be done about it.
+        for id in self.ids() {
+            let _ = machine.handle(Event::ListenerOpened { listener: id }, asked.at);
+        }
+        let _ = machine.handle(Event::Shutdown { cause: asked.cause, ever_accepted }, asked.at);
+        if let Some(ledger) = ledger {
+            // Handed over before by somebody else: then its connections are somebody else's too.
+            let _ = ledger.hand_over(|handle, row| {
+                let adopted = Event::ConnectionAdopted {
+                    connection: ConnectionId(handle),
+                    protocol: Protocol::ALL[usize::from(row.protocol).min(4)],
+                    in_flight: u32::from(row.in_flight),
+                    announced: row.announced,
+                };
+                let _ = machine.handle(adopted, asked.at);
+            });
+        }
+    }
+
+    fn ids(&self) -> Vec<ListenerId> {
+        if self.listeners.is_empty() {
+            return vec![THE_SERVER];
+        }
+        self.listeners.iter().map(|listener| id(listener.fd)).collect()
+    }
+
+    /// Somebody insists: every SIGINT after the first signal.
+    fn escalate(&mut self) {
+        if !self.begun {
+            return;
+        }
+        let claims = self.shared.claims();
+        let Some(claim) = claims.iter().find(|claim| claim.signal() == libc::SIGINT) else {
+            return;
+        };
+        let arrivals = claim.arrivals();
+        if arrivals > self.interrupts && self.signal != libc::SIGINT {
+            // It was meant for the window, not for the server, which would take it for the second one and cut
+            // what is in flight.
+            claim.take();
+        }
+        let mut machine = self.shared.machine();
+        while self.interrupts < arrivals {
+            self.interrupts += 1;
+            let _ = machine.handle(Event::Escalate, Time::from_nanos(now_ns()));
+        }
+    }
+
+    /// The server has stopped.
+    fn stop(&mut self) {
+        if self.told_stopped || !self.shared.stopped.load(Acquire) {
+            return;
+        }
+        self.told_stopped = true;
+        let now = Time::from_nanos(now_ns());
+        let mut machine = self.shared.machine();
+        for listener in self.ids() {
+            let _ = machine.handle(Event::ListenerClosed { listener }, now);
+        }
+        if !self.fenced {
+            // There is no window without a server.
+            let _ = machine.handle(Event::Escalate, now);
+        }
+    }
+
+    fn step(&mut self) -> (Vec<Effect>, Option<(Time, Wake)>) {
+        let mut machine = self.shared.machine();
+        let now = Time::from_nanos(now_ns());
+        if machine.next_wake().is_some_and(|(at, _)| at <= now) {
+            machine.tick(now);
+        }
+        let effects: Vec<Effect> = std::iter::from_fn(|| machine.poll_effect()).collect();
+        self.fenced |= effects.iter().any(|e| matches!(e, Effect::FenceListener { .. }));
+        self.shared.announce_from.store(self.announce_from(&machine), Relaxed);
+        if let (true, Some(watchdog)) = (self.begun, &self.shared.watchdog) {
+            if machine.hard_deadline() != self.deadline {
+                self.deadline = machine.hard_deadline();
+                self.deadline.map(|deadline| watchdog.arm(deadline.as_nanos()));
+            }
+            // One that is too long leaves the one before.
+            let _ = watchdog.render(self.shared.report(&machine).to_json().as_bytes());
+        }
+        (effects, machine.next_wake())
+    }
+
+    fn announce_from(&self, machine: &Machine) -> MonotonicNs {
+        match machine.phase() {
+            Phase::Serving => NEVER,
+            _ if self.fenced => 0,
+            _ => {
+                let half = machine.policy().window.value / 2;
+                self.shared.t0.load(Relaxed).saturating_add(nanos(half))
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::FenceListener { listener } if self.is_ours(listener) => {
+                // All at once: finding out who else holds them takes one look at the system's processes.
+                if self.listeners.iter().any(|known| id(known.fd) == listener && !known.fenced) {
+                    self.raise_fences();
+                }
+            }
+            Effect::CloseListener { listener } if self.is_ours(listener) => {
+                if self.closing.is_none() {
+                    let since = now_ns();
+                    self.closing = Some((since, since + nanos(self.patience())));
+                }
+            }
+            effect => {
+                // The panic was printed by its hook.
+                let _ = catch_unwind(AssertUnwindSafe(|| (self.embedder)(effect)));
+            }
+        }
+    }
+
+    fn is_ours(&self, listener: ListenerId) -> bool {
+        self.ids().contains(&listener)
+    }
+
+    fn raise_fences(&mut self) {
+        let fds: Vec<RawFd> = self.listeners.iter().map(|listener| listener.fd).collect();
+        let alone = match self.fencing {
+            Fencing::Always => vec![true; fds.len()],
+            Fencing::Auto => holders::all_stopping(&fds),
+            Fencing::Never => return,
+        };
+        for (listener, alone) in self.listeners.iter_mut().zip(alone) {
+            // A shared one may have been fenced by another process that is stopping.
+            let raised =
+                alone && matches!(Fence::raise(listener.fd), Ok(_) | Err(FenceError::Occupied));
+            listener.fenced |= raised;
+        }
+    }
+
+    /// How long the queues may keep the signal.
+    fn patience(&self) -> Duration {
+        let machine = self.shared.machine();
+        // What arrives at an open listener never ends: there a favourable moment is all that can be had.
+        let any_open = self.listeners.iter().any(|listener| !listener.fenced);
+        if any_open || self.listeners.is_empty() {
+            machine.policy().settle.value
+        } else {
+            FENCED_AT_MOST
+        }
+    }
+
+    fn hand_over_when_due(&mut self) {
+        if self.handed_over || !self.begun {
+            return;
+        }
+        if self.told_stopped {
+            // There is nobody to hand it over to. What is held is for whatever comes after Done.
+            if self.shared.machine().phase() == Phase::Done {
+                self.hand_over_claims(false);
+            }
+            return;
+        }
+        let (phase, settle) = {
+            let machine = self.shared.machine();
+            (machine.phase(), machine.policy().settle.value)
+        };
+        let due = match self.closing {
+            None => phase != Phase::Draining,
+            Some((since, until)) => {
+                let now = now_ns();
+                let fds = self.listeners.iter().map(|listener| listener.fd);
+                now >= until
+                    || phase != Phase::Draining
+                    || quiet::are_quiet(fds, settle, now - since)
+            }
+        };
+        if due {
+            self.hand_over_claims(true);
+        }
+    }
+
+    /// Restores the server's own actions and delivers the first signal, then what else came.
+    fn hand_over_claims(&mut self, deliver: bool) {
+        self.handed_over = true;
+        let mut claims = std::mem::take(&mut *self.shared.claims());
+        if deliver || claims.iter().any(crate::interposer::Interposer::holds) {
+            // Before: the process may end by it.
+            self.shared.handed_over.store(now_ns(), Release);
+            let report = self.shared.report(&self.shared.machine());
+            if let Some(watchdog) = &self.shared.watchdog {
+                let _ = watchdog.render(report.to_json().as_bytes());
+            }
+        }
+        claims.sort_by_key(|claim| claim.signal() != self.signal);
+        for claim in claims {
+            if deliver && claim.signal() == self.signal {
+                claim.deliver();
+            } else {
+                claim.remove();
+            }
+        }
+    }
+
+    /// When to look again, at the latest.
+    fn look_again(&mut self, wake: Option<(Time, Wake)>) -> Option<MonotonicNs> {
+        let now = now_ns();
+        if !self.begun {
+            let (at, after) = self.check?;
+            if at <= now {
+                // Refused: then the signal is not held, and the server stops in its own way.
+                let _ = self.shared.reclaim();
+                self.check = (after < LAST_CHECK).then(|| (now + nanos(after * 2), after * 2));
+            }
+            return self.check.map(|(at, _)| at);
+        }
+        let looking = self.closing.is_some() && !self.handed_over;
+        let pause = if looking { LOOK } else { HEARTBEAT };
+        Some(wake.map_or(u64::MAX, |(at, _)| at.as_nanos()).min(now + nanos(pause)))
+    }
+}
+
+/// A listener is named after its descriptor.
+fn id(fd: RawFd) -> ListenerId {
+    ListenerId(fd.unsigned_abs())
+}
+
+fn cause(signal: c_int) -> Cause {
+    if signal == libc::SIGINT && terminal::stdin_is_terminal() {
+        Cause::Interrupt
+    } else {
+        Cause::Terminate
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(target_os = "linux")]
+fn name_this_thread(name: &std::ffi::CStr) {
+    // SAFETY: the name is a C string of less than 16 bytes, which the kernel copies.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn name_this_thread(_: &std::ffi::CStr) {}

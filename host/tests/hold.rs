@@ -1,0 +1,773 @@
+//! The hold, around a C server under load and around processes of every other kind. Each scenario is a process of its own.
+
+mod common;
+
+use std::ffi::{CString, c_int};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use common::{End, Named, Process};
+use lameduck::report::Report;
+use lameduck::{Cause, Effect, Event, Grace, HookId, Phase, Policy, Refused, Settings, Stage};
+use lameduck_host::hold::{Fencing, Hold, HoldError, NotTaken, Options};
+use lameduck_host::interposer::{Interposer, InterposerError, Mode};
+use lameduck_host::ledger::{Ledger, Spacing};
+use libc::{SIGINT, SIGTERM};
+
+const WINDOW: Duration = Duration::from_millis(600);
+const GRACE: Duration = Duration::from_secs(10);
+const CLIENTS: usize = 40;
+/// What the system may add to anything on a busy machine.
+const SLACK: Duration = Duration::from_millis(900);
+/// Far more than anything here takes.
+const LONG: Duration = Duration::from_secs(15);
+
+const TESTS: &[Named] = &[
+    ("without_a_hold_the_c_server_loses_requests", without_a_hold_the_c_server_loses_requests),
+    ("held_the_c_server_loses_none", held_the_c_server_loses_none),
+    ("by_default_it_dies_of_the_signal_after_the_window", by_default_it_dies_after_the_window),
+    ("a_blocked_main_thread_is_gone_at_the_deadline", a_blocked_main_thread_is_gone_in_time),
+    ("an_interrupt_ends_the_window_at_once", an_interrupt_ends_the_window_at_once),
+    ("two_interrupts_end_the_window_at_once", two_interrupts_end_the_window_at_once),
+    ("a_second_terminate_changes_nothing", a_second_terminate_changes_nothing),
+    ("a_recycled_worker_fences_nobody", a_recycled_worker_fences_nobody),
+    ("workers_whose_parent_let_go_fence", workers_whose_parent_let_go_fence),
+];
+
+/// Scenarios that check themselves: the test is that they end with status 0.
+const SCENARIOS: &[Named] = &[
+    ("close_hooks_wait_for_the_servers_own_end", close_hooks_wait_for_the_servers_own_end),
+    ("the_program_may_ask_for_the_signal", the_program_may_ask_for_the_signal),
+    ("a_server_that_stops_of_itself_has_no_window", a_server_that_stops_of_itself_has_no_window),
+    ("closing_comes_even_if_the_server_never_stops", closing_comes_even_if_it_never_stops),
+    ("a_handler_installed_late_is_held_too", a_handler_installed_late_is_held_too),
+    ("dropped_it_delivers_at_once", dropped_it_delivers_at_once),
+    ("two_holds_deliver_once_after_the_longer_window", two_holds_deliver_once),
+    ("in_a_forked_child_it_is_inert", in_a_forked_child_it_is_inert),
+    ("the_ledger_is_handed_over", the_ledger_is_handed_over),
+    ("an_embedder_that_panics_stops_nothing", an_embedder_that_panics_stops_nothing),
+    ("the_embedder_may_end_the_hold", the_embedder_may_end_the_hold),
+    ("what_is_ignored_is_left_alone", what_is_ignored_is_left_alone),
+    ("a_signal_in_another_mode_is_refused", a_signal_in_another_mode_is_refused),
+    ("announcing_begins_in_the_middle", announcing_begins_in_the_middle),
+];
+
+fn main() -> ExitCode {
+    // The test of a scenario is to run it elsewhere; its name says which.
+    macro_rules! elsewhere {
+        ($($index:literal)*) => {
+            [$((SCENARIOS[$index].0, (|| {
+                let end = Process::start(SCENARIOS[$index].0).end();
+                assert!(end.status.success(), "{end:?}");
+            }) as fn())),*]
+        };
+    }
+    let checked = elsewhere![0 1 2 3 4 5 6 7 8 9 10 11 12 13];
+    assert_eq!(checked.len(), SCENARIOS.len());
+    let tests = [TESTS, &checked[..]].concat();
+    let mut scenarios = SCENARIOS.to_vec();
+    scenarios.extend([
+        ("serve_plain", serve_plain as fn()),
+        ("serve_held", serve_held),
+        ("serve_held_by_default", serve_held_by_default),
+        ("block_held", block_held),
+        ("recycle_a_worker", recycle_a_worker),
+        ("stop_two_workers", stop_two_workers),
+    ]);
+    common::run(&tests, &scenarios)
+}
+
+// ---- the C server ----
+
+type Serve =
+    extern "C" fn(c_int, c_int, Option<extern "C" fn()>, Option<extern "C" fn() -> c_int>) -> c_int;
+
+/// Compiles the server and loads it into this process.
+fn load_server() -> Serve {
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    let library = format!("{folder}/server-{}.so", std::process::id());
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hold/server.c");
+    let compiled = Command::new("cc")
+        .args(["-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", &library, source])
+        .status()
+        .expect("this test needs a C compiler, as `cc`");
+    assert!(compiled.success());
+    let path = CString::new(library.clone()).unwrap();
+    // SAFETY: C strings; the library has no initialiser, and `serve` has this very type.
+    let serve = unsafe {
+        let handle = libc::dlopen(path.as_ptr(), libc::RTLD_NOW);
+        assert!(!handle.is_null());
+        let symbol = libc::dlsym(handle, c"serve".as_ptr());
+        assert!(!symbol.is_null());
+        std::mem::transmute::<*mut libc::c_void, Serve>(symbol)
+    };
+    std::fs::remove_file(library).unwrap();
+    serve
+}
+
+static HOLD: OnceLock<Hold> = OnceLock::new();
+
+fn the_hold() -> &'static Hold {
+    HOLD.get().expect("started")
+}
+
+extern "C" fn hold_the_c_server() {
+    assert!(HOLD.set(Hold::start(Options::new(policy(WINDOW, GRACE)), |_| ()).unwrap()).is_ok());
+    println!("ready");
+}
+
+extern "C" fn ready() {
+    println!("ready");
+}
+
+extern "C" fn announcing() -> c_int {
+    the_hold().announcing().into()
+}
+
+fn bind() -> TcpListener {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    println!("{}", listener.local_addr().unwrap().port());
+    listener
+}
+
+fn serve_plain() {
+    let serve = load_server();
+    let handled = serve(bind().into_raw_fd(), 1, Some(ready), None);
+    println!("{handled}");
+}
+
+fn serve_held() {
+    let serve = load_server();
+    let handled = serve(bind().into_raw_fd(), 1, Some(hold_the_c_server), Some(announcing));
+    println!("{handled}");
+    // The server's own end.
+    let hold = the_hold();
+    hold.server_stopped();
+    await_phase(hold, Phase::Done);
+    println!("{}", hold.report().unwrap().to_json());
+}
+
+fn serve_held_by_default() {
+    let serve = load_server();
+    serve(bind().into_raw_fd(), 0, Some(hold_the_c_server), Some(announcing));
+}
+
+/// What the clients saw.
+#[derive(Debug, Default)]
+struct Seen {
+    answered: AtomicU32,
+    lost_fresh: AtomicU32,
+    lost_reused: AtomicU32,
+}
+
+/// A closed loop over one keep-alive connection after another, until nobody listens any more.
+fn client(to: SocketAddr, seen: &Seen) {
+    let limit = Instant::now() + LONG;
+    while Instant::now() < limit {
+        match TcpStream::connect_timeout(&to, LONG) {
+            Ok(stream) => exchange(stream, seen),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
+            Err(_) => {
+                seen.lost_fresh.fetch_add(1, SeqCst);
+            }
+        }
+    }
+    panic!("the server never went away");
+}
+
+fn exchange(mut stream: TcpStream, seen: &Seen) {
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut lost = &seen.lost_fresh;
+    loop {
+        match request(&mut stream) {
+            Some(closes) => {
+                seen.answered.fetch_add(1, SeqCst);
+                if closes {
+                    return;
+                }
+            }
+            None => {
+                lost.fetch_add(1, SeqCst);
+                return;
+            }
+        }
+        lost = &seen.lost_reused;
+    }
+}
+
+/// One request and its answer: whether it announced the connection's end. `None` when there was none.
+fn request(stream: &mut TcpStream) -> Option<bool> {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nhello") {
+        let mut bytes = [0; 512];
+        let read = stream.read(&mut bytes).ok().filter(|read| *read > 0)?;
+        answer.extend_from_slice(&bytes[..read]);
+    }
+    Some(String::from_utf8(answer).unwrap().contains("Connection: close"))
+}
+
+/// Runs the scenario under load, sends it `signals` in mid load, and waits for its end and the clients'.
+fn under_load(scenario: &str, signals: &[(Duration, c_int)]) -> (End, Duration, Seen) {
+    let mut process = Process::start(scenario);
+    let port = process.number();
+    assert_eq!(process.line(), "ready");
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).unwrap()));
+    let seen = Seen::default();
+    let (end, took) = std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| client(to, &seen));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let asked = Instant::now();
+        for (after, signal) in signals {
+            std::thread::sleep(after.saturating_sub(asked.elapsed()));
+            process.signal(*signal);
+        }
+        let end = process.end();
+        (end, asked.elapsed())
+    });
+    assert!(seen.answered.load(SeqCst) > 100, "no load: {seen:?}");
+    (end, took, seen)
+}
+
+const TERMINATE: &[(Duration, c_int)] = &[(Duration::ZERO, SIGTERM)];
+
+fn without_a_hold_the_c_server_loses_requests() {
+    let lost = (0..5).map(|_| {
+        let (end, took, seen) = under_load("serve_plain", TERMINATE);
+        assert!(end.status.success() && took < SLACK, "{end:?} {took:?}");
+        seen.lost_fresh.load(SeqCst) + seen.lost_reused.load(SeqCst)
+    });
+    assert!(lost.sum::<u32>() > 0, "the same race with a hold proves nothing");
+}
+
+fn assert_nothing_lost(seen: &Seen) {
+    assert_eq!((seen.lost_reused.load(SeqCst), seen.lost_fresh.load(SeqCst)), (0, 0), "{seen:?}");
+}
+
+fn held_the_c_server_loses_none() {
+    for _ in 0..3 {
+        let (end, took, seen) = under_load("serve_held", TERMINATE);
+        assert_nothing_lost(&seen);
+        assert_eq!(end.status.code(), Some(0), "{end:?}");
+        assert!(took >= WINDOW && took < WINDOW + LONG / 5, "{took:?}");
+        let (handled, report) = end.stdout.split_once('\n').unwrap();
+        assert_eq!(handled, "1", "its handler ran once");
+        let story = [
+            "shutdown requested",
+            "window ended",
+            "handed over",
+            "drained",
+            "close hooks ended",
+            "done",
+        ];
+        let places: Vec<_> =
+            story.iter().map(|what| report.find(&format!("\"what\":\"{what}\""))).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{report}");
+        assert_eq!(end.stderr, "");
+    }
+}
+
+fn by_default_it_dies_after_the_window() {
+    let (end, took, seen) = under_load("serve_held_by_default", TERMINATE);
+    assert_nothing_lost(&seen);
+    assert_eq!(end.status.signal(), Some(SIGTERM), "{end:?}");
+    assert!(took >= WINDOW && took < WINDOW + LONG / 5, "{took:?}");
+}
+
+/// The interrupt comes early in a window that is long enough to tell.
+fn second_signal(first: c_int, second: c_int) -> (End, Duration) {
+    let signals = [(Duration::ZERO, first), (Duration::from_millis(50), second)];
+    let (end, took, _) = under_load("serve_held", &signals);
+    assert_eq!(end.status.code(), Some(0), "{end:?}");
+    (end, took)
+}
+
+fn an_interrupt_ends_the_window_at_once() {
+    let (end, _) = second_signal(SIGTERM, SIGINT);
+    assert!(end.stdout.contains("escalated"), "{end:?}");
+    // As long as it took until then, not the 600 ms of the policy.
+    let window_ended = moment(&end.stdout, "window ended");
+    assert!(window_ended < WINDOW.as_secs_f64() * 1e3, "{end:?}");
+    assert!(end.stdout.starts_with("1\n"), "the server saw only the first: {end:?}");
+}
+
+fn two_interrupts_end_the_window_at_once() {
+    let (end, _) = second_signal(SIGINT, SIGINT);
+    assert!(end.stdout.contains("escalated"), "{end:?}");
+    assert!(moment(&end.stdout, "window ended") < WINDOW.as_secs_f64() * 1e3, "{end:?}");
+    assert!(end.stdout.starts_with("1\n"), "{end:?}");
+}
+
+fn a_second_terminate_changes_nothing() {
+    let (end, took) = second_signal(SIGTERM, SIGTERM);
+    assert!(took >= WINDOW, "{took:?}");
+    assert!(!end.stdout.contains("escalated"), "{end:?}");
+    assert!(end.stdout.starts_with("1\n"), "delivered once: {end:?}");
+}
+
+/// When the timeline of a report has `what`, in milliseconds.
+fn moment(report: &str, what: &str) -> f64 {
+    let mark = report.split("{\"at_ms\":").find(|mark| mark.contains(what)).expect(what);
+    mark.split(',').next().unwrap().parse().unwrap()
+}
+
+fn block_held() {
+    install(SIGTERM);
+    let policy = policy(Duration::from_millis(200), Duration::from_secs(1));
+    let _hold = Hold::start(Options::new(policy), |_| ()).unwrap();
+    let _listener = bind();
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+fn a_blocked_main_thread_is_gone_in_time() {
+    let mut process = Process::start("block_held");
+    process.number();
+    std::thread::sleep(Duration::from_millis(100));
+    let asked = Instant::now();
+    process.signal(SIGTERM);
+    let end = process.end();
+    let took = asked.elapsed();
+    assert_eq!(end.status.code(), Some(1), "{end:?}");
+    // T is grace less the margin of a tenth.
+    let deadline = Duration::from_millis(900);
+    assert!(took >= deadline && took < deadline + Duration::from_millis(400), "{took:?}");
+    assert!(end.stderr.contains("hard deadline") && end.stderr.contains("handed over"), "{end:?}");
+}
+
+// ---- several processes ----
+
+/// The parent keeps its listener and has one worker recycled.
+fn recycle_a_worker() {
+    let listener = bind();
+    // SAFETY: there is one thread only, so the child may do anything.
+    let worker = unsafe { libc::fork() };
+    if worker == 0 {
+        let serve = load_server();
+        serve(listener.into_raw_fd(), 1, Some(hold_the_c_server), Some(announcing));
+        std::process::exit(0);
+    }
+    let mut status = 0;
+    // SAFETY: a child of this process; a writable int.
+    unsafe { libc::waitpid(worker, &mut status, 0) };
+    // The next worker.
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut bytes = [0; 64];
+    let read = stream.read(&mut bytes).unwrap();
+    stream.write_all(&bytes[..read]).unwrap();
+    println!("{status}");
+}
+
+fn a_recycled_worker_fences_nobody() {
+    let mut process = Process::start("recycle_a_worker");
+    let port = u16::try_from(process.number()).unwrap();
+    assert_eq!(process.line(), "ready");
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let worker = children(process.child.id())[0];
+    assert_eq!(request(&mut TcpStream::connect(to).unwrap()), Some(false));
+    // SAFETY: no preconditions; a grandchild of this test.
+    unsafe { libc::kill(worker, SIGTERM) };
+    // Until the worker is gone, which the parent is waiting for.
+    let limit = Instant::now() + LONG;
+    while !children(process.child.id()).is_empty() && Instant::now() < limit {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // A SYN that a fence dropped would be repeated after a second.
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_millis(900)).unwrap();
+    stream.write_all(b"next").unwrap();
+    let mut bytes = [0; 4];
+    stream.read_exact(&mut bytes).unwrap();
+    assert_eq!(process.line(), "0");
+    assert!(process.end().status.success());
+}
+
+fn children(process: u32) -> Vec<libc::pid_t> {
+    let path = format!("/proc/{process}/task/{process}/children");
+    let list = std::fs::read_to_string(path).unwrap_or_default();
+    list.split_whitespace().map(|number| number.parse().unwrap()).collect()
+}
+
+/// As gunicorn does: the parent closes its listener first and then tells both workers.
+fn stop_two_workers() {
+    let listener = bind();
+    let workers = [0; 2].map(|_| {
+        // SAFETY: there is one thread only, so the child may do anything.
+        let worker = unsafe { libc::fork() };
+        if worker == 0 {
+            install(SIGTERM);
+            let hold = Hold::start(Options::new(policy(WINDOW, GRACE)), |_| ()).unwrap();
+            println!("held");
+            await_runs(1);
+            println!("{}", has_filter(&listener));
+            drop(hold);
+            std::process::exit(0);
+        }
+        worker
+    });
+    drop(listener);
+    // Both have said so by then; a pipe keeps their lines whole.
+    std::thread::sleep(Duration::from_millis(300));
+    for worker in workers {
+        // SAFETY: children of this process.
+        unsafe { libc::kill(worker, SIGTERM) };
+    }
+    for worker in workers {
+        let mut status = 0;
+        // SAFETY: a child of this process; a writable int.
+        unsafe { libc::waitpid(worker, &mut status, 0) };
+        assert_eq!(status, 0);
+    }
+}
+
+fn workers_whose_parent_let_go_fence() {
+    let end = Process::start("stop_two_workers").end();
+    assert!(end.status.success(), "{end:?}");
+    let lines: Vec<_> = end.stdout.lines().skip(1).collect();
+    assert_eq!(lines, ["held", "held", "true", "true"], "{end:?}");
+}
+
+/// Whether the listener is fenced.
+fn has_filter(listener: &TcpListener) -> bool {
+    const SO_GET_FILTER: c_int = libc::SO_ATTACH_FILTER;
+    let mut length: libc::socklen_t = 0;
+    // SAFETY: asked for nothing, the system writes nothing but the filter's length.
+    let failed = unsafe {
+        let nowhere = std::ptr::null_mut();
+        libc::getsockopt(
+            listener.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_GET_FILTER,
+            nowhere,
+            &mut length,
+        )
+    };
+    assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
+    length > 0
+}
+
+// ---- one process, no load ----
+
+static RUNS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn on_signal(_: c_int) {
+    RUNS.fetch_add(1, SeqCst);
+}
+
+fn install(signal: c_int) {
+    // SAFETY: a zeroed sigaction is valid; the handler is async-signal-safe.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_signal as *const () as usize;
+        assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
+    }
+}
+
+fn raise(signal: c_int) {
+    // SAFETY: no preconditions.
+    assert_eq!(unsafe { libc::raise(signal) }, 0);
+}
+
+fn policy(window: Duration, grace: Duration) -> Policy {
+    let settings = Settings {
+        window: Some(window),
+        grace: Some(Grace::Limited(grace)),
+        ..Settings::default()
+    };
+    Policy::resolve(&settings, &Settings::default()).unwrap()
+}
+
+const SHORT: Duration = Duration::from_millis(150);
+
+fn short() -> Options {
+    Options::new(policy(SHORT, GRACE))
+}
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let limit = Instant::now() + LONG;
+    while !condition() {
+        assert!(Instant::now() < limit, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn await_runs(runs: u32) {
+    wait_until("the server's handler", || RUNS.load(SeqCst) >= runs);
+    assert_eq!(RUNS.load(SeqCst), runs);
+}
+
+fn await_phase(hold: &Hold, phase: Phase) {
+    wait_until(phase.name(), || hold.phase() >= phase);
+}
+
+fn marks(report: &Report) -> Vec<&'static str> {
+    report.timeline.iter().map(|mark| mark.what).collect()
+}
+
+/// Everything that the embedder was told, in order.
+type Log = Arc<Mutex<Vec<Effect>>>;
+
+fn log() -> (Log, impl FnMut(Effect) + Send + 'static) {
+    let log = Log::default();
+    let copy = Arc::clone(&log);
+    (log, move |effect| copy.lock().unwrap().push(effect))
+}
+
+fn told(log: &Log, effect: Effect) -> bool {
+    log.lock().unwrap().contains(&effect)
+}
+
+fn register(hold: &Hold, hook: u32, stage: Stage) {
+    let (name, hook) = ("pool".to_owned(), HookId(hook));
+    hold.handle(Event::HookRegistered { hook, stage, name, order: 0, timeout: None }).unwrap();
+}
+
+fn close_hooks_wait_for_the_servers_own_end() {
+    install(SIGTERM);
+    let _listener = bind();
+    let (log, embedder) = log();
+    let hold = Hold::start(short(), embedder).unwrap();
+    register(&hold, 1, Stage::Close);
+    register(&hold, 2, Stage::Flush);
+    let asked = Instant::now();
+    raise(SIGTERM);
+    await_runs(1);
+    assert!(asked.elapsed() >= SHORT);
+    assert!(told(&log, Effect::SetReadiness { ready: false }));
+    // The server drains for as long as it likes.
+    std::thread::sleep(Duration::from_millis(300));
+    let hook = |hook| Effect::RunHook { hook: HookId(hook) };
+    assert_eq!(hold.phase(), Phase::Draining);
+    assert!(!told(&log, hook(1)));
+    hold.server_stopped();
+    wait_until("the close hook", || told(&log, hook(1)));
+    assert!(!told(&log, hook(2)));
+    hold.handle(Event::HookFinished { hook: HookId(1), error: None }).unwrap();
+    wait_until("the flush hook", || told(&log, hook(2)));
+    hold.handle(Event::HookFinished { hook: HookId(2), error: None }).unwrap();
+    wait_until("the end", || told(&log, Effect::Exit { code: 0 }));
+    let report = hold.report().unwrap();
+    let story = [
+        "shutdown requested",
+        "window ended",
+        "handed over",
+        "drained",
+        "close hooks ended",
+        "done",
+    ];
+    assert_eq!(marks(&report), story);
+    assert_eq!((report.exit_code, report.listeners.open), (0, 0));
+    let done = hold.handle(Event::HookFinished { hook: HookId(2), error: None });
+    assert_eq!(done, Err(NotTaken::Refused(Refused::Done)));
+}
+
+fn the_program_may_ask_for_the_signal() {
+    install(SIGTERM);
+    let hold = Hold::start(short(), |_| ()).unwrap();
+    let asked = Instant::now();
+    hold.handle(Event::Shutdown { cause: Cause::Programmatic, ever_accepted: true }).unwrap();
+    await_runs(1);
+    assert!(asked.elapsed() >= SHORT);
+    assert_eq!(hold.report().unwrap().cause, Some("programmatic"));
+}
+
+fn a_server_that_stops_of_itself_has_no_window() {
+    install(SIGTERM);
+    let _listener = bind();
+    let (log, embedder) = log();
+    let hold = Hold::start(Options::new(policy(LONG, LONG * 3)), embedder).unwrap();
+    register(&hold, 1, Stage::Close);
+    let asked = Instant::now();
+    hold.server_stopped();
+    wait_until("the hook", || told(&log, Effect::RunHook { hook: HookId(1) }));
+    // A signal that comes now is for whatever comes after.
+    raise(SIGTERM);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!((hold.phase(), RUNS.load(SeqCst)), (Phase::Closing, 0));
+    hold.handle(Event::HookFinished { hook: HookId(1), error: None }).unwrap();
+    await_phase(&hold, Phase::Done);
+    await_runs(1);
+    assert!(asked.elapsed() < LONG / 3);
+    raise(SIGTERM);
+    await_runs(2);
+}
+
+fn closing_comes_even_if_it_never_stops() {
+    install(SIGTERM);
+    let (log, embedder) = log();
+    let policy = policy(SHORT, Duration::from_secs(2));
+    let hold = Hold::start(Options { descriptor: None, ..Options::new(policy) }, embedder).unwrap();
+    register(&hold, 1, Stage::Flush);
+    raise(SIGTERM);
+    wait_until("the flush hook", || told(&log, Effect::RunHook { hook: HookId(1) }));
+    let report = hold.report().unwrap();
+    assert!(marks(&report).contains(&"drain deadline"), "{:?}", marks(&report));
+    assert_eq!(report.blocked_at[0].blockers.listeners, 1, "the server itself");
+    await_runs(1);
+}
+
+fn a_handler_installed_late_is_held_too() {
+    let hold = Hold::start(short(), |_| ()).unwrap();
+    assert!(hold.owned());
+    install(SIGTERM);
+    install(SIGINT);
+    wait_until("it goes on top", || hold.owned());
+    raise(SIGTERM);
+    assert_eq!(RUNS.load(SeqCst), 0);
+    await_runs(1);
+
+    // After the first seconds, when asked.
+    drop(hold);
+    let hold = Hold::start(short(), |_| ()).unwrap();
+    install(SIGTERM);
+    hold.reclaim().unwrap();
+    assert!(hold.owned());
+    raise(SIGTERM);
+    assert_eq!(RUNS.load(SeqCst), 1);
+    await_runs(2);
+    assert!(!hold.owned(), "it is the server's now");
+}
+
+fn dropped_it_delivers_at_once() {
+    install(SIGTERM);
+    let hold = Hold::start(Options::new(policy(LONG, LONG * 3)), |_| ()).unwrap();
+    raise(SIGTERM);
+    await_phase(&hold, Phase::Draining);
+    assert_eq!(RUNS.load(SeqCst), 0);
+    drop(hold);
+    assert_eq!(RUNS.load(SeqCst), 1);
+}
+
+fn two_holds_deliver_once() {
+    install(SIGTERM);
+    let one = Hold::start(short(), |_| ()).unwrap();
+    let two = Hold::start(Options::new(policy(SHORT * 4, GRACE)), |_| ()).unwrap();
+    let asked = Instant::now();
+    raise(SIGTERM);
+    wait_until("the first agrees", || marks(&one.report().unwrap()).contains(&"handed over"));
+    assert!(asked.elapsed() >= SHORT);
+    await_runs(1);
+    assert!(asked.elapsed() >= SHORT * 4);
+    drop((one, two));
+    std::thread::sleep(Duration::from_millis(50));
+    await_runs(1);
+}
+
+fn in_a_forked_child_it_is_inert() {
+    install(SIGTERM);
+    let hold = Hold::start(short(), |_| ()).unwrap();
+    // SAFETY: the hold's threads keep no lock of the C library for long, and the allocator's is safe to use after a fork.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        raise(SIGTERM);
+        assert_eq!(RUNS.load(SeqCst), 1, "at once");
+        assert_eq!(hold.handle(Event::Escalate), Err(NotTaken::Forked));
+        assert!(!hold.announcing() && !hold.owned() && hold.report().is_none());
+        assert_eq!(hold.phase(), Phase::Serving);
+        hold.server_stopped();
+        drop(hold);
+        // Each worker starts its own.
+        let own = Hold::start(short(), |_| ()).unwrap();
+        let asked = Instant::now();
+        raise(SIGTERM);
+        assert_eq!(RUNS.load(SeqCst), 1);
+        await_runs(2);
+        assert!(asked.elapsed() >= SHORT);
+        own.server_stopped();
+        await_phase(&own, Phase::Done);
+        std::process::exit(9);
+    }
+    let mut status = 0;
+    // SAFETY: a child of this process; a writable int.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    assert_eq!(libc::WEXITSTATUS(status), 9);
+    assert_eq!((hold.phase(), RUNS.load(SeqCst)), (Phase::Serving, 0));
+    assert!(hold.owned());
+}
+
+fn the_ledger_is_handed_over() {
+    install(SIGTERM);
+    let ledger = Arc::new(Ledger::new(Spacing::Line));
+    let busy = ledger.open(lameduck::ledger::HTTP1).unwrap().handle;
+    ledger.open(lameduck::ledger::HTTP1).unwrap();
+    let _ = ledger.begin(busy).unwrap();
+    let options = Options { ledger: Some(Arc::clone(&ledger)), ..short() };
+    let hold = Hold::start(options, |_| ()).unwrap();
+    raise(SIGTERM);
+    await_phase(&hold, Phase::Draining);
+    let report = hold.report().unwrap();
+    assert_eq!((report.connections.adopted, report.requests.adopted), (2, 1));
+    assert!(ledger.is_handed_over());
+}
+
+fn an_embedder_that_panics_stops_nothing() {
+    install(SIGTERM);
+    let hold = Hold::start(short(), |_| panic!("the embedder's")).unwrap();
+    raise(SIGTERM);
+    await_runs(1);
+    hold.server_stopped();
+    await_phase(&hold, Phase::Done);
+}
+
+fn the_embedder_may_end_the_hold() {
+    install(SIGTERM);
+    let place: Arc<Mutex<Option<Hold>>> = Arc::default();
+    let copy = Arc::clone(&place);
+    // Dropped on its own thread, at the first effect: it must not wait for itself.
+    let hold = Hold::start(short(), move |_| drop(copy.lock().unwrap().take())).unwrap();
+    *place.lock().unwrap() = Some(hold);
+    raise(SIGTERM);
+    await_runs(1);
+}
+
+fn what_is_ignored_is_left_alone() {
+    // SAFETY: no preconditions.
+    unsafe { libc::signal(SIGINT, libc::SIG_IGN) };
+    install(SIGTERM);
+    let hold = Hold::start(short(), |_| ()).unwrap();
+    raise(SIGINT);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(hold.phase(), Phase::Serving);
+}
+
+fn a_signal_in_another_mode_is_refused() {
+    let chain = Interposer::chain(SIGINT).unwrap();
+    match Hold::start(short(), |_| ()) {
+        Err(HoldError::Interposer(error)) => {
+            assert_eq!(error, InterposerError::OtherMode { signal: SIGINT, mode: Mode::Chain });
+        }
+        other => panic!("{other:?}"),
+    }
+    // Nothing changed: SIGTERM is free for either mode.
+    drop((Interposer::chain(SIGTERM).unwrap(), chain));
+    let _ = Fencing::default();
+}
+
+fn announcing_begins_in_the_middle() {
+    install(SIGTERM);
+    let window = Duration::from_millis(600);
+    let hold = Hold::start(Options::new(policy(window, GRACE)), |_| ()).unwrap();
+    assert!(!hold.announcing());
+    let asked = Instant::now();
+    raise(SIGTERM);
+    await_phase(&hold, Phase::Draining);
+    let begun = loop {
+        let before = asked.elapsed();
+        if hold.announcing() {
+            break before;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert!(asked.elapsed() >= window / 2 && begun < window + SLACK, "{begun:?}");
+    await_runs(1);
+    assert!(hold.announcing());
+}

@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Stops unmodified Python servers under load, plain and held. See README.md."""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from load import Load
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+VENV = TARGET / "defer-venv"
+CLIENTS = 40
+GRACE_MS = 10_000
+
+# name: what to run, when to fence. The last three are stopped as a whole by a parent that keeps the listener, which
+# nobody but the operator can know.
+SERVERS = {
+    "uvicorn, asyncio": ("uvicorn asgi:app --loop asyncio --port {port} --log-level warning", "auto"),
+    "uvicorn, uvloop": ("uvicorn asgi:app --loop uvloop --port {port} --log-level warning", "auto"),
+    "hypercorn": ("hypercorn asgi:app --workers 0 --bind 127.0.0.1:{port} --log-level WARNING", "auto"),
+    "gunicorn, gthread": (
+        "gunicorn wsgi:app --config wsgi.py --worker-class gthread --workers 2 --threads 8 --bind 127.0.0.1:{port} "
+        "--log-level warning",
+        "auto",
+    ),
+    "gunicorn, UvicornWorker": (
+        "gunicorn asgi:app --worker-class uvicorn.workers.UvicornWorker --workers 2 --bind 127.0.0.1:{port} "
+        "--log-level warning",
+        "auto",
+    ),
+    "uvicorn, 2 workers": ("uvicorn asgi:app --workers 2 --port {port} --log-level warning", "always"),
+    "granian": ("granian asgi:app --interface asgi --port {port} --log-level warning", "always"),
+    "granian, 2 workers": (
+        "granian asgi:app --interface asgi --workers 2 --port {port} --log-level warning",
+        "always",
+    ),
+}
+
+
+def prepare():
+    """The servers in a virtual environment of their own, and the library."""
+    wanted = (HERE / "requirements.txt").read_text()
+    stamp = VENV / "installed.txt"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
+        pip = [VENV / "bin/pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "-r", HERE / "requirements.txt"], check=True)
+        stamp.write_text(wanted)
+    build = ["cargo", "build", "--quiet", "--locked", "--package", "lameduck-defer"]
+    subprocess.run(build, check=True, cwd=ROOT)
+    suffix = "dylib" if sys.platform == "darwin" else "so"
+    return TARGET / "debug" / f"liblameduck_defer.{suffix}"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def await_server(process, port):
+    limit = time.monotonic() + 20
+    while time.monotonic() < limit and process.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+                if connection.recv(1024):
+                    return
+        except OSError:
+            pass
+        time.sleep(0.02)
+    raise RuntimeError("the server did not start")
+
+
+def race(command, library, fencing, window_ms, load_seconds):
+    """One server, stopped once under load."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as reports:
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environment.pop("DEFER_LIBRARY", None)
+        if library:
+            environment |= {
+                "DEFER_LIBRARY": str(library),
+                "DEFER_WINDOW_MS": str(window_ms),
+                "DEFER_GRACE_MS": str(GRACE_MS),
+                "DEFER_FENCING": fencing,
+                "DEFER_REPORTS": reports,
+            }
+        program, *rest = command.format(port=port).split()
+        process = subprocess.Popen(
+            [VENV / "bin" / program, *rest],
+            cwd=HERE, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+        )
+        try:
+            await_server(process, port)
+            load = Load(port, CLIENTS)
+            time.sleep(load_seconds)
+            process.send_signal(signal.SIGTERM)
+            asked = time.monotonic()
+            status = process.wait(timeout=GRACE_MS / 1000 + 20)
+            took = time.monotonic() - asked
+            counts, reasons = load.join(20)
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+        stories = [json.loads(path.read_text()) for path in Path(reports).glob("*.json")]
+    return {"counts": counts, "reasons": reasons, "took": took, "status": status, "reports": stories}
+
+
+def marks(report):
+    return [mark["what"] for mark in report["timeline"]]
+
+
+def faults(name, plain, held):
+    """What is wrong with the held server, as sentences."""
+    lost = held["counts"]["fresh"] + held["counts"]["reused"] + held["counts"]["endless"]
+    if lost:
+        yield f"{name}: {lost} lost while held: {dict(held['reasons'])}"
+    if plain and plain["status"] != held["status"]:
+        yield f"{name}: exit status {plain['status']} plain, {held['status']} held"
+    if not held["reports"]:
+        yield f"{name}: no worker reported"
+    for report in held["reports"]:
+        story = marks(report)
+        told = [what for what in story if what in ("window ended", "handed over", "drained", "close hooks ended", "done")]
+        if told != ["window ended", "handed over", "drained", "close hooks ended", "done"]:
+            yield f"{name}: the report's timeline is {story}"
+
+
+def row(name, mode, results):
+    total = lambda what: sum(result["counts"][what] for result in results)
+    took = sorted(result["took"] for result in results)
+    span = f"{took[0]:.2f} s" if len(took) == 1 else f"{took[0]:.2f}–{took[-1]:.2f} s"
+    statuses = ", ".join(str(status) for status in sorted({result["status"] for result in results}))
+    return f"| {name} | {mode} | {total('answered')} | {total('reused')} | {total('fresh')} | {span} | {statuses} |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", action="append", choices=SERVERS, help="only this one")
+    parser.add_argument("--rounds", type=int, default=1, help="stop each server so many times")
+    parser.add_argument("--window", type=int, default=1000, metavar="MS")
+    parser.add_argument("--held-only", action="store_true", help="do not measure the plain servers")
+    parser.add_argument("--fencing", choices=["auto", "always", "never"], help="instead of what fits each server")
+    arguments = parser.parse_args()
+
+    library = prepare()
+    wrong, plain_losses = [], 0
+    print("| server | | answered | lost, reused connection | lost, fresh connection | SIGTERM to exit | exit status |")
+    print("|---|---|---|---|---|---|---|")
+    for name in arguments.server or SERVERS:
+        command, fencing = SERVERS[name]
+        fencing = arguments.fencing or fencing
+        plain = []
+        if not arguments.held_only:
+            plain = [race(command, None, fencing, 0, 0.7) for _ in range(arguments.rounds)]
+            print(row(name, "plain", plain), flush=True)
+            plain_losses += sum(result["counts"]["fresh"] + result["counts"]["reused"] for result in plain)
+        held = [race(command, library, fencing, arguments.window, 0.7) for _ in range(arguments.rounds)]
+        print(row(name, "held", held), flush=True)
+        for result in held:
+            wrong += faults(name, plain[0] if plain else None, result)
+    if not arguments.held_only and not plain_losses:
+        wrong.append("no plain server lost anything: this run could not have shown a difference")
+    for sentence in wrong:
+        print(sentence, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
