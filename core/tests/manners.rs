@@ -378,3 +378,15 @@ fn what_raises_the_severity_while_emptying_moves_no_end() {
     assert!(end(false) > 5_400.0);
     assert_eq!(end(true), end(false));
 }
+
+#[test]
+fn a_long_poll_on_a_connection_that_was_told_is_to_answer_at_once() {
+    let mut driver = Driver::draining();
+    driver.adopt(1, Protocol::Http1, 0);
+    let told = run_until(&mut driver, Effect::AnnounceClose { connection: C1 });
+    assert!(told < 2_000.0, "some of the first half is left: {told}");
+    driver.take(kind(0, RequestKind::LongPoll));
+    let notice = Effect::NotifyLongLived { connection: C1, request: Some(R0) };
+    let notified = run_until(&mut driver, notice);
+    assert!(notified - told < 20.0, "told at {told}, notified at {notified}");
+}
