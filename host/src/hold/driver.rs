@@ -268,9 +268,11 @@ impl<E: FnMut(Effect)> Driver<E> {
         };
         for (listener, alone) in self.listeners.iter_mut().zip(alone) {
             // A shared one may have been fenced by another process that is stopping.
-            let raised =
-                alone && matches!(Fence::raise(listener.fd), Ok(_) | Err(FenceError::Occupied));
-            listener.fenced |= raised;
+            let raised = || {
+                let raised = Fence::raise(listener.fd);
+                matches!(raised, Ok(_) | Err(FenceError::AlreadyFenced { .. }))
+            };
+            listener.fenced |= alone && raised();
         }
     }
 

@@ -20,13 +20,16 @@ pub(super) fn are_quiet(
 ) -> bool {
     let mut ports = Vec::new();
     for fd in listeners {
-        // Unknown, on a Unix socket or another system: then only time can tell.
-        match fence::pending(fd) {
-            Ok(0) => ports.extend(connections::local_port(fd)),
+        let port = match fence::pending(fd) {
+            Ok(0) => connections::local_port(fd),
             Ok(_) => return false,
-            Err(_) if u128::from(waited) < settle.as_nanos() => return false,
-            Err(_) => {}
+            Err(_) => None,
+        };
+        // Without a port, on a Unix socket or another system: then only time can tell.
+        if port.is_none() && u128::from(waited) < settle.as_nanos() {
+            return false;
         }
+        ports.extend(port);
     }
     connections::all_still(&ports, settle)
 }
