@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 /**
  * Balancers by name. `command` and `config` make one in front of two ports; `settle` is how long it may take to trust a server that
- * came back.
+ * came back; `server` is the program behind it, when it is not the Express server.
  */
 export const balancers = {
   // The open-source nginx has no active checks: it learns from `Connection: close` and from refused connections, which it retries
@@ -47,9 +47,11 @@ http {
   },
   'haproxy-http': { ...haproxy('http') },
   'haproxy-tcp': { ...haproxy('tcp') },
+  // Clients speak HTTP/1.1 to it, it speaks HTTP/2 to the servers, many requests on few connections.
+  'haproxy-http2': { ...haproxy('http', 'proto h2 check-proto h2'), server: 'server-http2.mjs' },
 };
 
-function haproxy(mode) {
+function haproxy(mode, more = '') {
   return {
     settle: 1500,
     command: (folder) => ['haproxy', '-db', '-f', join(folder, 'config')],
@@ -66,9 +68,10 @@ frontend clients
   default_backend servers
 backend servers
   balance roundrobin
-  option httpchk GET /readyz
+  option httpchk
+  http-check send meth GET uri /readyz ver HTTP/${more ? 2 : 1.1} hdr Host rolling
   http-check expect status 200
-  default-server inter 400ms
+  default-server inter 400ms ${more}
   server a 127.0.0.1:${a} check
   server b 127.0.0.1:${b} check
 `,

@@ -1,10 +1,11 @@
 // Rolling restarts of two servers behind a real balancer, under load; fails when one request fails.
-//   node run.mjs [--balancer nginx|haproxy-http|haproxy-tcp|all] [--server lameduck|plain|close|stoppable|http-terminator|…+2s]
+//   node run.mjs [--balancer nginx|haproxy-http|haproxy-tcp|haproxy-http2|all] [--server lameduck|plain|close|stoppable|http-terminator|…+2s]
 //                [--restarts 6] [--clients 60]
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, existsSync } from 'node:fs';
 import http from 'node:http';
+import http2 from 'node:http2';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,7 +25,6 @@ const { values } = parseArgs({
 const names = values.balancer === 'all' ? Object.keys(balancers) : [values.balancer];
 if (!names.every((name) => name in balancers)) throw new Error(`no balancer ${values.balancer}; there are ${Object.keys(balancers).join(', ')} and all`);
 const restarts = Number(values.restarts);
-const SERVER = fileURLToPath(new URL('server.mjs', import.meta.url));
 /** A server that takes longer than this to stop or to start has failed. */
 const PATIENCE = 16_000;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -71,13 +71,24 @@ const get = (port, path) => new Promise((resolve) => {
   http.get({ host: '127.0.0.1', port, path, agent: false, timeout: 2000 }, (res) => resolve(res.resume().statusCode)).on('error', () => resolve(0)).on('timeout', (req) => req?.destroy());
 });
 
-async function startServer(port) {
-  const child = watch(spawn(process.execPath, [SERVER, values.server], {
+const get2 = (port, path) => new Promise((resolve) => {
+  const session = http2.connect(`http://127.0.0.1:${port}`).on('error', () => resolve(0)).on('close', () => resolve(0));
+  const stream = session.request({ ':path': path }).on('error', () => resolve(0)).setTimeout(2000, () => session.destroy());
+  stream.on('response', (headers) => {
+    resolve(headers[':status']);
+    session.destroy();
+  });
+});
+
+async function startServer(name, port) {
+  const { server = 'server.mjs' } = balancers[name];
+  const program = fileURLToPath(new URL(server, import.meta.url));
+  const child = watch(spawn(process.execPath, [program, values.server], {
     env: { ...process.env, PORT: String(port), NODE_ENV: 'production' },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   }));
-  await until(child, () => get(port, '/readyz'));
+  await until(child, () => (server === 'server-http2.mjs' ? get2 : get)(port, '/readyz'));
   return child;
 }
 
@@ -105,7 +116,7 @@ async function roll(name) {
   folders.add(folder);
   const ports = [await freePort(), await freePort()];
   const front = await freePort();
-  const servers = [await startServer(ports[0]), await startServer(ports[1])];
+  const servers = [await startServer(name, ports[0]), await startServer(name, ports[1])];
   const balancer = watch(startBalancer(name, folder, front, ports));
   await until(balancer, () => get(front, '/item/0'));
   await sleep(balancers[name].settle);
@@ -117,7 +128,7 @@ async function roll(name) {
     const which = n % 2;
     const began = performance.now();
     const end = await stopServer(servers[which]);
-    servers[which] = await startServer(ports[which]);
+    servers[which] = await startServer(name, ports[which]);
     await sleep(balancers[name].settle);
     marks.push({ began, ...end });
     process.stderr.write(`\r${name}: restart ${n + 1}/${restarts}`);

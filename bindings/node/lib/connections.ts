@@ -1,4 +1,5 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 
 import { coarse } from './clock.js';
@@ -18,7 +19,7 @@ const GENERATIONS = 2 ** 20;
 const PROTOCOLS = ['http1', 'http2', 'websocket', 'tunnel', 'other'] as const;
 export type Protocol = (typeof PROTOCOLS)[number];
 
-/** One request and its response, in flight after the hand-over, or on an upgraded connection. */
+/** One request and its response: after the hand-over, on an upgraded connection, or an HTTP/2 stream. */
 export class Exchange {
   /** Its id on the connection. */
   id = 0;
@@ -27,10 +28,21 @@ export class Exchange {
   constructor(
     readonly connection: Connection,
     readonly request: IncomingMessage,
-    /** Absent on an upgraded connection. */
+    /** Absent on an upgraded connection, and of a stream. */
     readonly response: ServerResponse | undefined,
     readonly since = performance.now(),
+    readonly stream?: ServerHttp2Stream,
   ) {}
+
+  /** By what the application knows it. */
+  get key(): object {
+    return this.stream ?? this.request;
+  }
+
+  /** Whether the head of its answer was written. */
+  get headersSent(): boolean {
+    return (this.stream ?? this.response)?.headersSent ?? true;
+  }
 
   /** Method and path, as an operator would write them. */
   get label(): string {
@@ -39,6 +51,12 @@ export class Exchange {
     const path = typeof route?.path === 'string' ? baseUrl + route.path : url.split('?', 1)[0];
     return `${method} ${path}`;
   }
+}
+
+/** What Node writes to; TLS writes to another one. */
+interface Handle {
+  writeQueueSize?: number;
+  _parent?: Handle;
 }
 
 /** One connection and its row of the ledger. */
@@ -62,8 +80,10 @@ export class Connection {
   told = false;
   /** The machine knows its peer. */
   described = false;
-  /** A response said `Connection: close`. */
+  /** A response said `Connection: close`, or the final GOAWAY was asked for. */
   announced = false;
+  /** What is spoken on it, when that is HTTP/2. */
+  session: ServerHttp2Session | undefined;
   /** We have half-closed it. */
   closing = false;
   closed = false;
@@ -148,17 +168,33 @@ export class Connection {
     return before >= HANDED;
   }
 
-  /** Counts a request's end. */
-  end(): void {
+  /** Counts a request's end; whether that is an event for the machine. */
+  end(): boolean {
     const before = this.words[this.at]!;
     this.words[this.at] = (before & IN_FLIGHT) === 0 ? before | FAULT : before - 1;
+    return before >= HANDED;
   }
 
-  /** Changes the protocol. */
-  upgrade(protocol: Protocol): void {
+  /** Changes the protocol; whether that is an event for the machine. */
+  upgrade(protocol: Protocol): boolean {
     const before = this.words[this.at]!;
     this.protocol = protocol;
     this.words[this.at] = (before & ~PROTOCOL) | (PROTOCOLS.indexOf(protocol) << 16);
+    return before >= HANDED;
+  }
+
+  /** An exchange that is over. */
+  remove(exchange: Exchange): void {
+    const index = this.exchanges.indexOf(exchange);
+    if (index >= 0) this.exchanges.splice(index, 1);
+  }
+
+  /** Bytes that were written and have not left the process. */
+  get unsent(): number {
+    let bytes = this.socket.writableLength;
+    let handle = (this.socket as { _handle?: Handle | null })._handle;
+    for (; handle; handle = handle._parent) bytes += handle.writeQueueSize ?? 0;
+    return bytes;
   }
 }
 

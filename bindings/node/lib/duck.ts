@@ -1,8 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
 import { type IncomingMessage, Server as HttpServer } from 'node:http';
+import type { Http2ServerRequest, ServerHttp2Stream } from 'node:http2';
 import { Server as HttpsServer } from 'node:https';
-import type { Server } from 'node:net';
+import { Server as NetServer } from 'node:net';
 
 import { startClock } from './clock.js';
 import { Connections } from './connections.js';
@@ -16,6 +17,7 @@ import { type Driver, type Effect, native } from './native.js';
 import type { Checked } from './options.js';
 import { enter, leave } from './process.js';
 import type { Blocker, Blockers, Phase, Report, Stage } from './report.js';
+import { speaksHttp2 } from './sessions.js';
 import { Signals } from './signals.js';
 import { Traffic } from './traffic.js';
 
@@ -49,7 +51,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   readonly #hooks = new Map<number, { name: string; stage: Stage; fn: Hook }>();
   readonly #jobs = new Map<number, { name: string; since: number; controller: AbortController }>();
   /** The abort signals that were asked for. */
-  readonly #controllers = new WeakMap<IncomingMessage, AbortController>();
+  readonly #controllers = new WeakMap<object, AbortController>();
   readonly #drain = new AbortController();
   #nextId = 1;
   #phase: Phase = 'serving';
@@ -62,7 +64,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   #pumpAgain = false;
 
   /** @internal Use `lameduck()`. */
-  static of(server: Server, options: Checked): Duck {
+  static of(server: NetServer, options: Checked): Duck {
     checkServer(server);
     return new Duck(options).add(server);
   }
@@ -117,7 +119,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   }
 
   /** Watches one more server; it stops together with the others. */
-  add(server: Server): this {
+  add(server: NetServer): this {
     checkServer(server);
     if (this.#phase !== 'serving') {
       throw new Error(`lameduck: the process is ${this.#phase} and takes no new server`);
@@ -171,7 +173,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   }
 
   /** Fires shortly before this request's time is over: roll back. */
-  requestSignal(request: IncomingMessage): AbortSignal {
+  requestSignal(incoming: IncomingMessage | Http2ServerRequest | ServerHttp2Stream): AbortSignal {
+    const request = 'stream' in incoming ? incoming.stream : incoming;
     if (!this.#traffic.has(request)) return AbortSignal.abort(new Error('this request is not in flight'));
     const controller = this.#controllers.get(request) ?? new AbortController();
     this.#controllers.set(request, controller);
@@ -209,8 +212,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       const exchanges = connection.inFlight();
       if (exchanges.length === 0) idle += 1;
       requests += exchanges.length;
-      for (const { label, response, since } of exchanges) {
-        const state = response?.headersSent === false ? 'unanswered' : 'response begun';
+      for (const { label, headersSent, since } of exchanges) {
+        const state = headersSent ? 'response begun' : 'unanswered';
         oldest.push({ what: 'request', protocol, kind: 'ordinary', peer, label, state, age_ms: age(since) });
       }
     }
@@ -269,7 +272,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   }
 
   /** Whether the server may listen. */
-  #listening(server: Server): boolean {
+  #listening(server: NetServer): boolean {
     // `listen()` makes it listen at once, and says so a turn later.
     if (this.#listeners.idOf(server) !== undefined) return true;
     const id = this.#listeners.opened(server);
@@ -280,7 +283,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   }
 
   /** The program closed its server itself. */
-  #unlistening(server: Server): void {
+  #unlistening(server: NetServer): void {
     const id = this.#listeners.idOf(server);
     if (id === undefined) return;
     this.#listeners.closed(id);
@@ -338,6 +341,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     const wake = Math.min(this.#driver.wakeIn() ?? HEARTBEAT_MS, HEARTBEAT_MS);
     this.#timer = setTimeout(() => {
       this.#traffic.timeOutRequests();
+      this.#traffic.sessions.flush();
       this.#pump();
     }, Math.ceil(wake));
   }
@@ -354,7 +358,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
         this.#log.info('readiness fails from now on');
         break;
       case 'announce_close':
-        if (connection) connection.told = true;
+        if (connection?.session) this.#traffic.sessions.announce(connection);
+        else if (connection) connection.told = true;
         break;
       case 'fence_listener':
         this.#listeners.fence(effect.listener!);
@@ -385,7 +390,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
         break;
       }
       case 'refuse_streams':
-        break; // HTTP/2 servers are refused when they are attached
+        if (connection) this.#traffic.sessions.refuseStreams(connection);
+        break;
       case 'force_connection':
         if (connection) force(connection);
         break;
@@ -444,7 +450,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     this.#aborted = true;
     this.#log.warn('the drain deadline is near; abort signals fired');
     for (const { exchanges } of this.#connections.all()) {
-      for (const { request } of exchanges) this.#controllers.get(request)?.abort(deadlineNear());
+      for (const { key } of exchanges) this.#controllers.get(key)?.abort(deadlineNear());
     }
   }
 
@@ -531,9 +537,10 @@ function newDriver({ settings }: Checked): Driver {
 }
 
 function checkServer(server: unknown): void {
-  if (!(server instanceof HttpServer || server instanceof HttpsServer)) {
+  const known = server instanceof HttpServer || server instanceof HttpsServer;
+  if (!known && !(server instanceof NetServer && speaksHttp2(server))) {
     throw new TypeError(
-      `lameduck: this is no http or https server: ${shown(server)}; pass what createServer() or app.listen() returned`,
+      `lameduck: this is no http, https or http2 server: ${shown(server)}; pass what createServer() or app.listen() returned`,
     );
   }
   if (attached.has(server)) {

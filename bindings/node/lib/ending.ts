@@ -1,6 +1,7 @@
 // How each thing on a connection is brought to its end.
 
 import type { ServerResponse } from 'node:http';
+import type { ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 
 import type { Connection, Exchange } from './connections.js';
@@ -8,6 +9,10 @@ import type { Connection, Exchange } from './connections.js';
 /** A WebSocket close frame, 1012 "service restart" (IANA registry of RFC 6455 §7.4 codes). */
 const SERVICE_RESTART = Buffer.from([0x88, 0x02, 0x03, 0xf4]);
 const RETRY_AFTER_SECONDS = 1;
+const UNAVAILABLE = 'the server is shutting down\n';
+/** RFC 9113 §7 */
+const NO_ERROR = 0;
+const INTERNAL_ERROR = 2;
 /** How long the last answer on a connection may take to leave the process. */
 const LAST_WORDS_MS = 250;
 
@@ -19,17 +24,32 @@ export function answerUnavailable(response: ServerResponse): void {
     'retry-after': String(RETRY_AFTER_SECONDS),
     connection: 'close',
   });
-  response.end('the server is shutting down\n');
+  response.end(UNAVAILABLE);
   takeAway(response);
+}
+
+/** The same on a stream; its connection is told otherwise. */
+export function answerStreamUnavailable(stream: ServerHttp2Stream): void {
+  stream.resume();
+  if (stream.destroyed || stream.closed) return;
+  stream.respond({
+    ':status': 503,
+    'content-type': 'text/plain',
+    'retry-after': String(RETRY_AFTER_SECONDS),
+  });
+  stream.end(UNAVAILABLE);
+  takeAway(stream);
 }
 
 /** Ends a stream as its protocol does, so that its client reconnects instead of failing. */
 export function endStream(exchange: Exchange): void {
-  const { response } = exchange;
-  if (!response || response.writableEnded) return;
+  const answer = exchange.stream ?? exchange.response;
+  if (!answer || answer.writableEnded) return;
   exchange.outcome = 'ended';
-  response.end();
-  takeAway(response);
+  // A tunnel through HTTP/2 may be open without an answer.
+  if (exchange.stream && !exchange.headersSent) exchange.stream.close(NO_ERROR);
+  else answer.end();
+  takeAway(answer);
 }
 
 /** Sends the close frame; the peer answers it, or is cut after its allowance. */
@@ -46,7 +66,8 @@ export function endUpgraded(connection: Connection): void {
  */
 export function halfClose(connection: Connection): void {
   connection.closing = true;
-  connection.socket.end();
+  if (connection.session) connection.session.close();
+  else connection.socket.end();
 }
 
 /**
@@ -59,7 +80,16 @@ export function lingerAfterResponse(socket: Socket): void {
 
 /** Its time is over. */
 export function force(connection: Connection): void {
-  const { socket } = connection;
+  const { session, socket } = connection;
+  if (session) {
+    for (const { headersSent, stream } of [...connection.exchanges]) {
+      if (headersSent) stream?.close(INTERNAL_ERROR);
+      else if (stream) answerStreamUnavailable(stream);
+    }
+    session.close();
+    setTimeout(() => socket.destroy(), LAST_WORDS_MS).unref();
+    return;
+  }
   let answered = false;
   for (const { response } of [...connection.exchanges]) {
     if (!response || response.headersSent || response.socket !== socket) break;
@@ -84,10 +114,14 @@ function endSoon(socket: Socket): void {
   setTimeout(() => socket.destroy(), LAST_WORDS_MS).unref();
 }
 
-/** From here on whatever the application does with the response is ignored, not an error. */
-function takeAway(response: ServerResponse): void {
-  const ignored = () => response;
-  Object.assign(response, {
+/** From here on whatever the application does with its answer is ignored, not an error. */
+function takeAway(answer: ServerResponse | ServerHttp2Stream): void {
+  const ignored = () => answer;
+  Object.assign(answer, {
+    respond: ignored,
+    respondWithFD: ignored,
+    respondWithFile: ignored,
+    additionalHeaders: ignored,
     writeHead: ignored,
     setHeader: ignored,
     appendHeader: ignored,

@@ -1,4 +1,5 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 
 import type { Log } from './log.js';
 import type { Check, Checked } from './options.js';
@@ -9,6 +10,14 @@ export interface Condition {
   phase: Phase;
   /** Listening, and wanting traffic. */
   ready: boolean;
+}
+
+/** Where an answer goes: a `ServerResponse`, or a stream. */
+interface Reply {
+  readonly headersSent: boolean;
+  readonly destroyed: boolean;
+  writeHead(status: number, headers: OutgoingHttpHeaders): unknown;
+  end(text: string): unknown;
 }
 
 /** The liveness and readiness routes; none unless asked for. */
@@ -29,18 +38,45 @@ export class Health {
   }
 
   /** Answers a probe; whether it was one. */
-  answer(request: IncomingMessage, response: ServerResponse): boolean {
-    const path = request.url?.split('?', 1)[0];
-    const live = path === this.#options.livePath;
-    if (path === undefined || (!live && path !== this.#options.readyPath)) return false;
-    if (request.method !== 'GET' && request.method !== 'HEAD') return false;
+  answer(request: IncomingMessage, response: Reply): boolean {
+    const probe = this.#probed(request.method, request.url);
+    if (probe === undefined) return false;
     request.resume();
-    if (live) send(response, true, { phase: this.#condition().phase });
-    else void this.#ready(response);
+    this.#answer(probe, response);
     return true;
   }
 
-  async #ready(response: ServerResponse): Promise<void> {
+  /** The same over HTTP/2. */
+  answerStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): boolean {
+    const probe = this.#probed(headers[':method'], headers[':path']);
+    if (probe === undefined) return false;
+    stream.resume();
+    this.#answer(probe, {
+      get headersSent() {
+        return stream.headersSent;
+      },
+      get destroyed() {
+        return stream.destroyed;
+      },
+      writeHead: (status, head) => stream.respond({ ':status': status, ...head }),
+      end: (text) => stream.end(text),
+    });
+    return true;
+  }
+
+  #probed(method: string | undefined, url: string | undefined): 'live' | 'ready' | undefined {
+    if (url === undefined || (method !== 'GET' && method !== 'HEAD')) return undefined;
+    const path = url.split('?', 1)[0];
+    if (path === this.#options.livePath) return 'live';
+    return path === this.#options.readyPath ? 'ready' : undefined;
+  }
+
+  #answer(probe: 'live' | 'ready', reply: Reply): void {
+    if (probe === 'live') send(reply, true, { phase: this.#condition().phase });
+    else void this.#ready(reply);
+  }
+
+  async #ready(response: Reply): Promise<void> {
     const { ready, phase } = this.#condition();
     if (!ready) {
       send(response, false, { phase });
@@ -77,7 +113,7 @@ export class Health {
   }
 }
 
-function send(response: ServerResponse, ok: boolean, body: object): void {
+function send(response: Reply, ok: boolean, body: object): void {
   if (response.headersSent || response.destroyed) return;
   const text = JSON.stringify({ status: ok ? 'ok' : 'unavailable', ...body });
   response.writeHead(ok ? 200 : 503, {

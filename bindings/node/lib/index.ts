@@ -1,4 +1,5 @@
 import type { Server as HttpServer } from 'node:http';
+import type { Http2SecureServer, Http2Server } from 'node:http2';
 import type { Server as HttpsServer } from 'node:https';
 
 import { Duck } from './duck.js';
@@ -18,6 +19,6 @@ export { Duck };
  * @throws TypeError for an option that is misspelt or of the wrong type, a server that is
  *   none or is attached already; RangeError for values that are negative or contradict.
  */
-export function lameduck(server: HttpServer | HttpsServer, options: Options = {}): Duck {
+export function lameduck(server: HttpServer | HttpsServer | Http2Server | Http2SecureServer, options: Options = {}): Duck {
   return Duck.of(server, check(options));
 }

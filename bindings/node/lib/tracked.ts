@@ -10,6 +10,8 @@ export const connectionOf = Symbol('lameduck.connection');
 export type Tracked = Socket & {
   [connectionOf]?: Connection;
   _parent?: Tracked;
+  /** What TLS has agreed on. */
+  alpnProtocol?: string | false | null;
   _httpMessage?: ServerResponse | null;
 };
 
@@ -34,7 +36,6 @@ const accessor = {
  * accessor makes the socket slow.
  */
 export function watchAssignments(socket: Tracked, connection: Connection): void {
-  socket[connectionOf] = connection;
   connection.assigned = socket._httpMessage ?? null;
   Object.defineProperty(socket, '_httpMessage', accessor);
 }

@@ -1,10 +1,12 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 
 import { type Connection, type Connections, Exchange, type Protocol } from './connections.js';
 import { answerUnavailable, lingerAfterResponse, timeOut } from './ending.js';
 import type { Health } from './health.js';
 import { type Driver, native } from './native.js';
+import { Sessions, speaksHttp2, speaksOnlyHttp2 } from './sessions.js';
 import { connectionOf, type Tracked, watchAssignments } from './tracked.js';
 
 type Response = ServerResponse & { _header?: string };
@@ -16,6 +18,8 @@ export interface Owner {
   readonly health: Health;
   /** Does what the machine decided meanwhile. */
   pump(): void;
+  /** Tells the machine who is at the other end, once. */
+  describePeer(connection: Connection): void;
   /** Whether it may. */
   listening(server: Server): boolean;
   unlistening(server: Server): void;
@@ -31,9 +35,11 @@ export interface Owner {
 export class Traffic {
   readonly #owner: Owner;
   readonly #servers: Server[] = [];
+  readonly sessions: Sessions;
 
-  constructor(owner: Owner) {
-    this.#owner = owner;
+  constructor(owner: Omit<Owner, 'describePeer'>) {
+    this.#owner = { ...owner, describePeer: (connection) => this.#describePeer(connection) };
+    this.sessions = new Sessions(this.#owner, (socket, server) => this.#of(socket, server));
   }
 
   attach(server: Server): void {
@@ -41,9 +47,12 @@ export class Traffic {
     const traffic = this;
     const emit = server.emit as (...args: unknown[]) => boolean;
     const health = this.#owner.health.enabled ? this.#owner.health : undefined;
+    const http2 = speaksHttp2(server);
     // No rest parameters: this runs for every request, and an array each is what it would cost.
     server.emit = function (this: Server, event: string, a: unknown, b: unknown): boolean {
       if (event === 'request') {
+        // A stream was seen before it became a request.
+        if (http2 && isStreams(a)) return emit.call(this, event, a, b);
         if (!traffic.#begin(a as IncomingMessage, b as Response, this)) return true;
         if (health?.answer(a as IncomingMessage, b as Response)) return true;
         return emit.call(this, event, a, b);
@@ -58,15 +67,20 @@ export class Traffic {
     switch (event) {
       case 'checkContinue':
       case 'checkExpectation':
-        return this.#begin(a as IncomingMessage, b as Response, server);
+        return isStreams(a) || this.#begin(a as IncomingMessage, b as Response, server);
       case 'connection':
         this.#connected(a as Tracked, server);
         return true;
       case 'secureConnection':
         this.#secured(a as Tracked, server);
         return true;
+      case 'session':
+        this.sessions.began(a as ServerHttp2Session, server);
+        return true;
+      case 'stream':
+        return this.sessions.arrived(a as ServerHttp2Stream, b as IncomingHttpHeaders, server);
       case 'connect':
-        return this.#upgraded(a as IncomingMessage, b as Tracked, 'tunnel', server);
+        return isStreams(a) || this.#upgraded(a as IncomingMessage, b as Tracked, 'tunnel', server);
       case 'upgrade': {
         const request = a as IncomingMessage;
         const websocket = request.headers.upgrade?.toLowerCase() === 'websocket';
@@ -83,7 +97,8 @@ export class Traffic {
   }
 
   /** Whether this request is in flight. */
-  has(request: IncomingMessage): boolean {
+  has(request: IncomingMessage | ServerHttp2Stream): boolean {
+    if (!('socket' in request)) return this.sessions.has(request);
     const connection = (request.socket as Tracked)[connectionOf];
     return connection?.inFlight().some((exchange) => exchange.request === request) ?? false;
   }
@@ -108,6 +123,10 @@ export class Traffic {
       this.#describePeer(connection);
       for (const [id, exchange] of exchanges.entries()) {
         exchange.id = id;
+        if (exchange.stream) {
+          this.sessions.handedOver(exchange);
+          continue;
+        }
         const age = BigInt(Math.round((clock - exchange.since) * 1e6));
         const kind = exchange.response && isStream(exchange.response) ? 'stream' : 'ordinary';
         driver.requestDescribed(handle, id, kind, exchange.label, now - age);
@@ -128,6 +147,7 @@ export class Traffic {
   timeOutRequests(): void {
     const now = performance.now();
     for (const connection of this.#owner.connections.all()) {
+      if (connection.session) continue;
       const limit = connection.server.requestTimeout;
       const late = ({ request, since }: Exchange) => !request.complete && now - since > limit;
       if (limit > 0 && connection.exchanges.some(late)) timeOut(connection);
@@ -145,7 +165,8 @@ export class Traffic {
     const { socket } = connection;
     const handle = (socket as { _handle?: { fd?: unknown } })._handle;
     const unread = typeof handle?.fd === 'number' ? native.unread(handle.fd) : 0;
-    return socket.bytesRead > connection.mark || unread > 0;
+    // HTTP/2 speaks of other things than requests, too.
+    return (!connection.session && socket.bytesRead > connection.mark) || unread > 0;
   }
 
   /**
@@ -161,6 +182,7 @@ export class Traffic {
   #betweenRequests(): Set<Socket> | undefined {
     const sockets = new Set<Socket>();
     for (const server of this.#servers) {
+      if (speaksOnlyHttp2(server)) continue;
       const list = parsersOf(server);
       if (!list) return undefined;
       for (const { socket } of list.idle()) if (socket) sockets.add(socket);
@@ -170,11 +192,11 @@ export class Traffic {
 
   #connected(socket: Tracked, server: Server): void {
     const { driver, connections } = this.#owner;
-    const { connection, event } = connections.open(socket, server, 'http1');
-    watchAssignments(socket, connection);
-    socket.on('close', this.#socketClosed);
+    const protocol = speaksOnlyHttp2(server) || socket.alpnProtocol === 'h2' ? 'http2' : 'http1';
+    const { connection, event } = connections.open(socket, server, protocol);
+    this.#watch(socket, connection);
     if (event) {
-      driver.connectionOpened(connection.handle, 'http1');
+      driver.connectionOpened(connection.handle, protocol);
       this.#owner.pump();
     }
   }
@@ -187,7 +209,12 @@ export class Traffic {
       return;
     }
     connection.socket = socket;
-    watchAssignments(socket, connection);
+    this.#watch(socket, connection);
+  }
+
+  #watch(socket: Tracked, connection: Connection): void {
+    socket[connectionOf] = connection;
+    if (connection.protocol === 'http1' && socket.alpnProtocol !== 'h2') watchAssignments(socket, connection);
     socket.on('close', this.#socketClosed);
   }
 
@@ -240,6 +267,7 @@ export class Traffic {
   refuse(exchange: Exchange): void {
     const { request, response, connection } = exchange;
     exchange.outcome = 'refused';
+    if (exchange.stream) return; // answered where it arrived
     if (!response) {
       connection.socket.end('HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n');
     } else if (this.#owner.health.enabled && this.#owner.health.answer(request, response)) {
@@ -330,6 +358,11 @@ export class Traffic {
       this.#owner.pump();
     }
   }
+}
+
+/** Whether a request is a stream that was made to look like one. */
+function isStreams(request: unknown): boolean {
+  return (request as { stream?: unknown }).stream !== undefined;
 }
 
 /** Whether the head on the wire says `Connection: close`. */

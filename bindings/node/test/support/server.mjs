@@ -26,13 +26,15 @@ export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
  * - `options`: what goes to `lameduck(server, options)`, an object or `(ctx) => object`
  * - `setup(ctx)`: runs after attaching, before listening
  * - `secure`, `express`: https, an Express app
+ * - `http2`: HTTP/2, without TLS; with `secure` also HTTP/1.1
  * - `listen: false`: the test listens itself through `run`
  */
-export async function start(t, { options = BUDGET, setup, secure = false, express = false, listen = true, env = {} } = {}) {
+export async function start(t, { options = BUDGET, setup, secure = false, http2 = false, express = false, listen = true, env = {} } = {}) {
   const config = {
     options: typeof options === 'object' ? JSON.stringify(options) : `${options}`,
     setup: setup && `${setup}`,
     secure: secure && certificate(),
+    http2,
     express,
     listen,
   };

@@ -1,0 +1,216 @@
+// HTTP/2: a connection carries many requests, and its peer is told twice that it closes (RFC 9113 §6.8).
+import type { IncomingMessage, Server } from 'node:http';
+import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
+import type { Server as NetServer } from 'node:net';
+
+import { coarse } from './clock.js';
+import { type Connection, Exchange } from './connections.js';
+import { answerStreamUnavailable } from './ending.js';
+import { native } from './native.js';
+import { connectionOf, type Tracked } from './tracked.js';
+import type { Owner } from './traffic.js';
+
+const NO_ERROR = 0;
+/** The first GOAWAY: it names the highest stream there can be, so what is under way is served. */
+const SHUTDOWN_NOTICE = Buffer.from([0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+const exchangeOf = Symbol('lameduck.exchange');
+
+type Stream = ServerHttp2Stream & { [exchangeOf]?: Exchange };
+
+/** Whether the server speaks HTTP/2; Node does not export these classes. */
+export function speaksHttp2(server: NetServer): boolean {
+  return /^Http2(Secure)?Server$/.test(kindOf(server));
+}
+
+/** Whether it speaks nothing else. */
+export function speaksOnlyHttp2(server: NetServer): boolean {
+  return kindOf(server) === 'Http2Server';
+}
+
+function kindOf(server: object): string {
+  for (let kind = server; kind; kind = Object.getPrototypeOf(kind) as object) {
+    const { name } = kind.constructor;
+    if (name === 'Http2Server' || name === 'Http2SecureServer') return name;
+  }
+  return '';
+}
+
+/** Watches the sessions of all servers, and their streams. */
+export class Sessions {
+  readonly #owner: Owner;
+  readonly #connected: (socket: Tracked, server: Server) => Connection;
+  /** Streams that have closed while bytes of theirs were still in the process. */
+  readonly #unsent = new Map<Connection, number[]>();
+
+  constructor(owner: Owner, connected: (socket: Tracked, server: Server) => Connection) {
+    this.#owner = owner;
+    this.#connected = connected;
+  }
+
+  /** A connection speaks HTTP/2 from now on. */
+  began(session: ServerHttp2Session, server: Server): Connection {
+    // What Node shows of the socket refuses much; this returns the socket itself.
+    const socket = session.socket.on('close', () => {}) as Tracked;
+    const connection = socket[connectionOf] ?? this.#connected(socket, server);
+    connection.session = session;
+    if (connection.protocol !== 'http2' && connection.upgrade('http2')) {
+      this.#owner.driver.connectionUpgraded(connection.handle, 'http2');
+      this.#owner.pump();
+    }
+    return connection;
+  }
+
+  /** A stream came; whether the application is to have it. */
+  arrived(stream: Stream, headers: IncomingHttpHeaders, server: Server): boolean {
+    const session = stream.session as ServerHttp2Session | undefined;
+    if (!session || session.destroyed) return true;
+    const connection = (session.socket as Tracked)[connectionOf] ?? this.began(session, server);
+    if (connection.closed) return true;
+    const { health } = this.#owner;
+    const event = connection.begin();
+    // As much of a request as its label needs.
+    const request = { method: headers[':method'], url: headers[':path'] } as IncomingMessage;
+    const since = event ? performance.now() : coarse.now;
+    const exchange = new Exchange(connection, request, undefined, since, stream);
+    stream[exchangeOf] = exchange;
+    connection.used = true;
+    connection.exchanges.push(exchange);
+    if (event && !this.#admit(exchange)) return true;
+    stream.on('close', this.#closed);
+    if (exchange.outcome === 'refused') {
+      if (!health.enabled || !health.answerStream(stream, headers)) answerStreamUnavailable(stream);
+      return false;
+    }
+    return !(health.enabled && health.answerStream(stream, headers));
+  }
+
+  /**
+   * A stream that came after the hand-over; whether it counts. One that was parsed before
+   * the final GOAWAY left is named by it as processed: it is served, whether it counts or not.
+   */
+  #admit(exchange: Exchange): boolean {
+    const { connection } = exchange;
+    const { driver } = this.#owner;
+    exchange.id = connection.nextId++;
+    const refused = driver.requestStarted(connection.handle, exchange.id, 'ordinary');
+    if (connection.announced || connection.closing || refused !== null) {
+      connection.remove(exchange);
+      connection.end();
+      this.#owner.pump();
+      return false;
+    }
+    this.#owner.describePeer(connection);
+    this.#describe(exchange);
+    this.#watchHead(exchange);
+    this.#owner.pump();
+    return true;
+  }
+
+  /** After the hand-over: tells the machine what the ledger could not say. */
+  handedOver(exchange: Exchange): void {
+    this.#describe(exchange);
+    const { connection, headersSent, id } = exchange;
+    if (headersSent) this.#owner.driver.requestHeadersSent(connection.handle, id, false);
+    else this.#watchHead(exchange);
+  }
+
+  /** Whether this request is in flight. */
+  has(stream: Stream): boolean {
+    const exchange = stream[exchangeOf];
+    return exchange !== undefined && exchange.connection.exchanges.includes(exchange);
+  }
+
+  /**
+   * The first GOAWAY: open no more streams here. After any GOAWAY of Node's own, whatever it
+   * names, nghttp2 ignores new streams without a word; so this one goes to the socket, between
+   * two frames. Under TLS that is not possible: there the GOAWAY goes with a response, as HTTP/1
+   * announces, and at the latest when streams are refused.
+   */
+  announce(connection: Connection): void {
+    const { session, socket } = connection;
+    connection.told = true;
+    if ((socket as { encrypted?: boolean }).encrypted) return;
+    const say = () => {
+      if (isOpen(session) && !connection.announced) socket.write(SHUTDOWN_NOTICE);
+    };
+    // Nothing may come before the server's settings; once they are acknowledged, they came.
+    if (session?.pendingSettingsAck) session.once('localSettings', say);
+    else say();
+  }
+
+  /** The final GOAWAY names the last stream that is served. */
+  refuseStreams(connection: Connection): void {
+    connection.announced = true;
+    // After the streams that were parsed already and that the application does not have yet.
+    process.nextTick(() => goAway(connection));
+  }
+
+  /** Looks whether bytes that were still in the process have left it. */
+  flush(): void {
+    for (const [connection, requests] of this.#unsent) {
+      if (!connection.closed && connection.unsent > 0) continue;
+      this.#unsent.delete(connection);
+      if (connection.closed) continue;
+      for (const id of requests) this.#owner.driver.requestFlushed(connection.handle, id);
+    }
+  }
+
+  #describe({ connection, id, label, since, stream }: Exchange): void {
+    const age = BigInt(Math.max(0, Math.round((performance.now() - since) * 1e6)));
+    const kind = isLongLived(stream!, label) ? 'stream' : 'ordinary';
+    this.#owner.driver.requestDescribed(connection.handle, id, kind, label, native.now() - age);
+  }
+
+  /** Tells the machine when the head of the answer is written. */
+  #watchHead(exchange: Exchange): void {
+    const { connection, id } = exchange;
+    const stream = exchange.stream as unknown as Record<string, (...args: unknown[]) => unknown>;
+    for (const name of ['respond', 'respondWithFD', 'respondWithFile']) {
+      const respond = stream[name]!;
+      stream[name] = (...args) => {
+        const { socket, told, exchanges } = connection;
+        const secure = (socket as { encrypted?: boolean }).encrypted === true;
+        if (told && secure && exchanges.length === 1) goAway(connection);
+        const result = respond.apply(stream, args);
+        if (!exchange.headersSent || connection.closed) return result;
+        this.#owner.driver.requestHeadersSent(connection.handle, id, false);
+        if (isLongLived(exchange.stream!, exchange.label)) this.#describe(exchange);
+        this.#owner.pump();
+        return result;
+      };
+    }
+  }
+
+  readonly #closed = ((sessions: Sessions) =>
+    function (this: Stream): void {
+      sessions.#ended(this[exchangeOf]!, this);
+    })(this);
+
+  #ended(exchange: Exchange, stream: Stream): void {
+    const { connection, id } = exchange;
+    if (connection.closed) return;
+    connection.remove(exchange);
+    if (!connection.end()) return;
+    // Not `writableFinished`: of a short answer it comes after the close.
+    const answered = stream.writableEnded && !stream.aborted && stream.rstCode === NO_ERROR;
+    const outcome = answered ? (exchange.outcome ?? 'completed') : 'client_gone';
+    const flushed = connection.unsent === 0;
+    this.#owner.driver.requestFinished(connection.handle, id, outcome, flushed);
+    if (!flushed) this.#unsent.set(connection, [...(this.#unsent.get(connection) ?? []), id]);
+    this.#owner.pump();
+  }
+}
+
+function isOpen(session: ServerHttp2Session | undefined): session is ServerHttp2Session {
+  return session !== undefined && !session.closed && !session.destroyed;
+}
+
+function goAway({ session }: Connection): void {
+  if (isOpen(session)) session.goaway(NO_ERROR);
+}
+
+/** Event streams, and tunnels through HTTP/2 (RFC 8441). */
+function isLongLived({ sentHeaders }: ServerHttp2Stream, label: string): boolean {
+  const type = sentHeaders?.['content-type'];
+  return label.startsWith('CONNECT ') || String(type ?? '').startsWith('text/event-stream');
+}
