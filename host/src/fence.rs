@@ -25,7 +25,7 @@
 //! recycled worker never does. [`stop_arrivals`] is that rule, and says what it did.
 //!
 //! Sockets of one `SO_REUSEPORT` group have a queue each, and closing one resets its queue. Measured in a group of four
-//! with 400 connects (Linux 6.18; `tests/queue.rs` has the cases that matter here):
+//! with 400 connects (Linux 6.18; `tests/group.rs` does it again):
 //!
 //! | what one member does | the quarter of the connects that it would have got |
 //! |---|---|

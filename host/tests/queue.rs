@@ -1,13 +1,13 @@
 //! A listener is closed with a full queue and with handshakes under way, against the real kernel: over a link with latency,
-//! IPv4 and IPv6, Unix sockets, and groups that share a port.
+//! IPv4 and IPv6, and Unix sockets. Groups that share a port: `group.rs`.
 
 mod net;
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use lameduck_host::drain::Over;
@@ -219,76 +219,4 @@ fn whoever_shares_a_fenced_listener_accepts_to_the_end() {
     drop(parent);
     assert_eq!(accepted.load(SeqCst), 40);
     assert_eq!(fates(early).served, 40);
-}
-
-/// One of two sockets that share a port is closed with handshakes under way. Without a fence they are reset; behind one
-/// nobody is, and those it holds off reach the other; with `tcp_migrate_req` all go to the other.
-#[test]
-fn a_member_leaves_its_group_and_nobody_is_reset() {
-    on_a_slow_link(DELAY, |link| {
-        for near in NEAR {
-            set_sysctl("net/ipv4/tcp_migrate_req", "0").unwrap();
-            let lost = (0..10).map(|_| leave_a_group(link, near, None).0);
-            let lost = lost.inspect(|fates| eprintln!("{near} closed: {fates:?}"));
-            assert!(lost.into_iter().any(|fates| fates.reset > 0), "the test cannot fail");
-
-            let (early, late) = leave_a_group(link, near, Some(Way::Fenced(Arrivals::Dropped)));
-            assert_eq!(early, Fates { served: UNDER_WAY, ..Fates::default() });
-            assert_eq!(late, Fates { served: LATE, ..Fates::default() });
-
-            set_sysctl("net/ipv4/tcp_migrate_req", "1").unwrap();
-            let (early, late) = leave_a_group(link, near, Some(Way::HandedOver));
-            assert_eq!(early, Fates { served: UNDER_WAY, ..Fates::default() });
-            assert_eq!(late, Fates { served: LATE, ..Fates::default() });
-        }
-    });
-}
-
-/// The fates of those who came before one of two left, and of those who came while it did.
-fn leave_a_group(link: &Link, near: IpAddr, way: Option<Way>) -> (Fates, Fates) {
-    let leaving = member(SocketAddr::new(near, 0));
-    let staying = member(leaving.local_addr().unwrap());
-    let to = far(leaving.local_addr().unwrap());
-    let early = connect_many(to, UNDER_WAY);
-    wait_until("all handshakes are under way", || link.syns(to) >= UNDER_WAY);
-
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(SeqCst) {
-                answer(accept_all(&staying));
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
-        let (mine, late) = match way {
-            None => (accept_all(&leaving), vec![]),
-            Some(way) => {
-                let fd = leaving.as_raw_fd();
-                let drain = begin(fd, Survivors::OwnSockets, SETTLE);
-                assert_eq!(drain.way(), way);
-                let late = connect_many(to, LATE);
-                let mut accepted = Vec::new();
-                let drained = accept_to_the_end(drain, fd, |socket| accepted.push(socket));
-                assert_eq!(drained, Over::Empty);
-                (accepted, late)
-            }
-        };
-        drop(leaving);
-        answer(mine);
-        let fates = (fates(early), fates(late));
-        over.store(true, SeqCst);
-        fates
-    })
-}
-
-/// A listener of the group at `address`.
-fn member(address: SocketAddr) -> TcpListener {
-    let member = TcpListener::from(socket(address));
-    let fd = member.as_raw_fd();
-    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1);
-    // SAFETY: `bind` reads the address, of the length given.
-    let bound = with_raw(address, |address, length| unsafe { libc::bind(fd, address, length) });
-    assert_eq!(bound, 0, "{}", std::io::Error::last_os_error());
-    listen_again(fd, 8_192);
-    member
 }
