@@ -11,11 +11,13 @@ NPM_CI := npm ci --no-audit --no-fund --loglevel=error
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: need-cargo need-node
+.PHONY: need-cargo need-node need-python
 need-cargo:
 	@command -v cargo >/dev/null || { echo "lameduck is built with Rust; install it (rustup, or your system's package)." >&2; exit 2; }
 need-node:
 	@command -v npm >/dev/null || { echo "lameduck's Node binding needs Node 20 or later with npm; install it." >&2; exit 2; }
+need-python:
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { echo "the tests of Python servers need python3 with venv; install them." >&2; exit 2; }
 
 .PHONY: build
 build: $(LAMEDUCK) node ## Build the command and the Node binding
@@ -43,7 +45,7 @@ demo: build ## Restart one Express server under load, plain and with lameduck
 	@echo "the picture: demo-output/timeline.svg"
 
 .PHONY: test
-test: test-rust test-node test-rolling ## Pass the tests
+test: test-rust test-node test-rolling test-defer ## Pass the tests
 
 .PHONY: test-rust
 test-rust: need-cargo
@@ -61,6 +63,10 @@ test-rolling: node tests/rolling/node_modules/.package-lock.json
 	tests/rolling/setup.sh
 	node tests/rolling/run.mjs
 
+.PHONY: test-defer
+test-defer: need-cargo need-python
+	tests/defer/run.py
+
 .PHONY: prove
 prove: test ## The longer proofs: many more cases, and that the tests can fail
 	PROPTEST_CASES=1000000 cargo test --release --package lameduck --test reference --locked
@@ -70,6 +76,8 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	cargo run --release --package lameduck-simulation --locked -- drains 100000
 	cargo test --release --package lameduck-simulation --locked
 	node bindings/node/test/can-fail.mjs
+	tests/defer/run.py --rounds 6
+	! tests/defer/run.py --held-only --fencing never
 	! node tests/rolling/run.mjs --server plain
 	node tests/rolling/run.mjs --restarts 20
 

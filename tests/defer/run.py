@@ -4,6 +4,7 @@
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,26 +22,29 @@ VENV = TARGET / "defer-venv"
 CLIENTS = 40
 GRACE_MS = 10_000
 
-# name: what to run, when to fence. The last three are stopped as a whole by a parent that keeps the listener, which
-# nobody but the operator can know.
+# name: what to run, in how many workers, when to fence. The last three are stopped as a whole by a parent that keeps the
+# listener, which nobody but the operator can know.
 SERVERS = {
-    "uvicorn, asyncio": ("uvicorn asgi:app --loop asyncio --port {port} --log-level warning", "auto"),
-    "uvicorn, uvloop": ("uvicorn asgi:app --loop uvloop --port {port} --log-level warning", "auto"),
-    "hypercorn": ("hypercorn asgi:app --workers 0 --bind 127.0.0.1:{port} --log-level WARNING", "auto"),
+    "uvicorn, asyncio": ("uvicorn asgi:app --loop asyncio --port {port} --log-level warning", 1, "auto"),
+    "uvicorn, uvloop": ("uvicorn asgi:app --loop uvloop --port {port} --log-level warning", 1, "auto"),
+    "hypercorn": ("hypercorn asgi:app --workers 0 --bind 127.0.0.1:{port} --log-level WARNING", 1, "auto"),
     "gunicorn, gthread": (
         "gunicorn wsgi:app --config wsgi.py --worker-class gthread --workers 2 --threads 8 --bind 127.0.0.1:{port} "
         "--log-level warning",
+        2,
         "auto",
     ),
     "gunicorn, UvicornWorker": (
         "gunicorn asgi:app --worker-class uvicorn.workers.UvicornWorker --workers 2 --bind 127.0.0.1:{port} "
         "--log-level warning",
+        2,
         "auto",
     ),
-    "uvicorn, 2 workers": ("uvicorn asgi:app --workers 2 --port {port} --log-level warning", "always"),
-    "granian": ("granian asgi:app --interface asgi --port {port} --log-level warning", "always"),
+    "uvicorn, 2 workers": ("uvicorn asgi:app --workers 2 --port {port} --log-level warning", 2, "always"),
+    "granian": ("granian asgi:app --interface asgi --port {port} --log-level warning", 1, "always"),
     "granian, 2 workers": (
         "granian asgi:app --interface asgi --workers 2 --port {port} --log-level warning",
+        2,
         "always",
     ),
 }
@@ -119,6 +123,20 @@ def race(command, library, fencing, window_ms, load_seconds):
     return {"counts": counts, "reasons": reasons, "took": took, "status": status, "reports": stories}
 
 
+def interpreters(library):
+    """The signal handlers of CPython and libuv, without a server. Yields what is wrong."""
+    environment = {**os.environ, "DEFER_LIBRARY": str(library), "DEFER_WINDOW_MS": "300"}
+    environment |= {"DEFER_GRACE_MS": str(GRACE_MS), "DEFER_FENCING": "auto"}
+    checks = {"CPython": ([VENV / "bin/python", "cpython.py"], 0)}
+    if shutil.which("node"):
+        checks["libuv"] = (["node", "libuv.mjs"], 3)
+    for name, (command, status) in checks.items():
+        end = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=60)
+        print(f"{name}: {end.stdout.strip()}", file=sys.stderr)
+        if (end.returncode, end.stdout) != (status, "ok\n"):
+            yield f"{name}: exit status {end.returncode}\n{end.stdout}{end.stderr}"
+
+
 def marks(report):
     return [mark["what"] for mark in report["timeline"]]
 
@@ -130,8 +148,9 @@ def faults(name, plain, held):
         yield f"{name}: {lost} lost while held: {dict(held['reasons'])}"
     if plain and plain["status"] != held["status"]:
         yield f"{name}: exit status {plain['status']} plain, {held['status']} held"
-    if not held["reports"]:
-        yield f"{name}: no worker reported"
+    workers = SERVERS[name][1]
+    if len(held["reports"]) != workers:
+        yield f"{name}: {len(held['reports'])} of {workers} workers reported"
     for report in held["reports"]:
         story = marks(report)
         told = [what for what in story if what in ("window ended", "handed over", "drained", "close hooks ended", "done")]
@@ -157,11 +176,11 @@ def main():
     arguments = parser.parse_args()
 
     library = prepare()
-    wrong, plain_losses = [], 0
+    wrong, plain_losses = list(interpreters(library)), 0
     print("| server | | answered | lost, reused connection | lost, fresh connection | SIGTERM to exit | exit status |")
     print("|---|---|---|---|---|---|---|")
     for name in arguments.server or SERVERS:
-        command, fencing = SERVERS[name]
+        command, _, fencing = SERVERS[name]
         fencing = arguments.fencing or fencing
         plain = []
         if not arguments.held_only:

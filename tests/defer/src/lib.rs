@@ -1,7 +1,7 @@
-//! A hold behind five C functions, so that a test's Python server can load it. Not the C ABI: one hold a
+//! A hold behind a few C functions, so that a test's Python server can load it. Not the C ABI: one hold a
 //! process, and errors only as text on standard error.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,16 +64,18 @@ pub extern "C" fn hold_start(window_ms: u32, grace_ms: u32, fencing: c_int) -> c
     }
 }
 
+/// What Node calls when it loads a library as an addon: starts the hold with the window of `DEFER_WINDOW_MS`.
+#[unsafe(no_mangle)]
+pub extern "C" fn napi_register_module_v1(_: *mut c_void, exports: *mut c_void) -> *mut c_void {
+    let window = std::env::var("DEFER_WINDOW_MS").ok().and_then(|text| text.parse().ok());
+    hold_start(window.unwrap_or(0), 10_000, 0);
+    exports
+}
+
 /// 1 when every response shall announce.
 #[unsafe(no_mangle)]
 pub extern "C" fn hold_announcing() -> c_int {
     hold().is_some_and(|hold| hold.announcing()).into()
-}
-
-/// 1 when the handler is in force for every signal.
-#[unsafe(no_mangle)]
-pub extern "C" fn hold_owned() -> c_int {
-    hold().is_some_and(|hold| hold.owned()).into()
 }
 
 /// The server has stopped. Waits until the hooks have run, 2 s at most, and returns 1 if they have.
