@@ -57,8 +57,8 @@ pub enum Fencing {
     /// a supervisor that only ever stops all of its workers at once.
     Always,
     /// When no other process holds it, or only such as hold a window too and are in it. Found out in `/proc`, at t1. A
-    /// parent that cannot be looked into counts as a holder, unless it is process 1 and there was no socket
-    /// activation (`LISTEN_FDS`).
+    /// parent that cannot be looked into counts as a holder, unless it is an init and there was no socket activation
+    /// (`LISTEN_FDS`).
     #[default]
     Auto,
     /// Never: this process is a recycled worker, or its listener is somebody else's.

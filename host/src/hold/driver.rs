@@ -14,13 +14,14 @@ use lameduck::{
 use super::{Asked, Fencing, NEVER, Options, Shared, holders, quiet};
 use crate::clock::{MonotonicNs, now_ns};
 use crate::fence::{Fence, FenceError};
+use crate::interposer::{self, Interposer};
 use crate::ledger::Ledger;
 use crate::{listeners, terminal};
 
 /// How often the driver says, while draining, that it is alive: the watchdog asks for half of
 /// [`BLOCKED_NS`](crate::watchdog::BLOCKED_NS).
 const HEARTBEAT: Duration = Duration::from_millis(100);
-/// How often it looks whether the queues are empty.
+/// How often it looks whether the queues are empty; more seldom, when looking takes more than a tenth of that.
 const LOOK: Duration = Duration::from_millis(5);
 /// How long fenced listeners may take to become empty and quiet: a server that accepts at all does so within that.
 const FENCED_AT_MOST: Duration = Duration::from_secs(2);
@@ -54,6 +55,8 @@ pub(super) struct Driver<E> {
     fenced: bool,
     /// Since when only the queues keep the signal, and until when they may.
     closing: Option<(MonotonicNs, MonotonicNs)>,
+    /// Nanoseconds that the last look took.
+    look: u64,
     handed_over: bool,
     told_stopped: bool,
     check: Option<(MonotonicNs, Duration)>,
@@ -74,6 +77,7 @@ impl<E: FnMut(Effect)> Driver<E> {
             begun: false,
             fenced: false,
             closing: None,
+            look: 0,
             handed_over: false,
             told_stopped: false,
             check: Some((now_ns() + nanos(FIRST_CHECK), FIRST_CHECK)),
@@ -104,9 +108,7 @@ impl<E: FnMut(Effect)> Driver<E> {
         }
         let first = {
             let claims = self.shared.claims();
-            let arrived = |claim: &crate::interposer::Interposer| {
-                Some((claim.first_arrival()?, claim.signal()))
-            };
+            let arrived = |claim: &Interposer| Some((claim.first_arrival()?, claim.signal()));
             claims.iter().filter_map(arrived).min()
         };
         let asked = match first {
@@ -307,10 +309,10 @@ impl<E: FnMut(Effect)> Driver<E> {
             None => phase != Phase::Draining,
             Some((since, until)) => {
                 let now = now_ns();
-                let fds = self.listeners.iter().map(|listener| listener.fd);
-                now >= until
-                    || phase != Phase::Draining
-                    || quiet::are_quiet(fds, settle, now - since)
+                let fds: Vec<RawFd> = self.listeners.iter().map(|listener| listener.fd).collect();
+                let quiet = quiet::are_quiet(&fds, settle, now - since);
+                self.look = now_ns() - now;
+                now >= until || phase != Phase::Draining || quiet
             }
         };
         if due {
@@ -322,7 +324,7 @@ impl<E: FnMut(Effect)> Driver<E> {
     fn hand_over_claims(&mut self, deliver: bool) {
         self.handed_over = true;
         let mut claims = std::mem::take(&mut *self.shared.claims());
-        if deliver || claims.iter().any(crate::interposer::Interposer::holds) {
+        if deliver || claims.iter().any(Interposer::holds) {
             // Before: the process may end by it.
             self.shared.handed_over.store(now_ns(), Release);
             let report = self.shared.report(&self.shared.machine());
@@ -334,6 +336,8 @@ impl<E: FnMut(Effect)> Driver<E> {
         for claim in claims {
             if deliver && claim.signal() == self.signal {
                 claim.deliver();
+                // Of two that are pending at once the system runs the handler of the second first.
+                interposer::await_delivery(self.signal);
             } else {
                 claim.remove();
             }
@@ -353,8 +357,10 @@ impl<E: FnMut(Effect)> Driver<E> {
             return self.check.map(|(at, _)| at);
         }
         let looking = self.closing.is_some() && !self.handed_over;
-        let pause = if looking { LOOK } else { HEARTBEAT };
-        Some(wake.map_or(u64::MAX, |(at, _)| at.as_nanos()).min(now + nanos(pause)))
+        let heartbeat = nanos(HEARTBEAT);
+        let pause =
+            if looking { nanos(LOOK).max(10 * self.look).min(heartbeat) } else { heartbeat };
+        Some(wake.map_or(u64::MAX, |(at, _)| at.as_nanos()).min(now + pause))
     }
 }
 

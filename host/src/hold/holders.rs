@@ -12,7 +12,7 @@ use std::os::fd::RawFd;
 /// For each socket: whether no other process holds it but such as are stopping.
 #[cfg(target_os = "linux")]
 pub(super) fn all_stopping(sockets: &[RawFd]) -> Vec<bool> {
-    use std::collections::HashMap;
+    use std::collections::{BTreeSet, HashMap};
     use std::fs::read_dir;
 
     // A socket's link reads `socket:[inode]`, the same in every process.
@@ -37,11 +37,13 @@ pub(super) fn all_stopping(sockets: &[RawFd]) -> Vec<bool> {
         return vec![false; sockets.len()];
     };
     let numbers = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    for other in numbers.filter(|number: &libc::pid_t| *number != process) {
+    // The parent may not be listed; one outside of our namespace has the number 0 and none of our sockets.
+    let others: BTreeSet<libc::pid_t> =
+        numbers.chain((parent > 0).then_some(parent)).filter(|number| *number != process).collect();
+    for other in others {
         let Ok(theirs) = links(&other.to_string()) else {
             // Another user's. Of these only the parent is likely to have the socket.
-            let harmless = other != parent || (other == 1 && !socket_activation());
-            if !harmless {
+            if other == parent && may_hold_unseen(parent) {
                 alone.fill(false);
             }
             continue;
@@ -56,6 +58,28 @@ pub(super) fn all_stopping(sockets: &[RawFd]) -> Vec<bool> {
     alone
 }
 
+/// Whether a parent that cannot be looked into may have our listeners. An init that started us has none, unless it is the
+/// one who opened them (socket activation); of any other we do not know, nor of a server that is process 1 itself.
+#[cfg(target_os = "linux")]
+fn may_hold_unseen(parent: libc::pid_t) -> bool {
+    const INITS: [&[u8]; 8] = [
+        b"catatonit",
+        b"docker-init",
+        b"dumb-init",
+        b"init",
+        b"runit",
+        b"s6-svscan",
+        b"systemd",
+        b"tini",
+    ];
+    let name = std::fs::read(format!("/proc/{parent}/comm")).unwrap_or_default();
+    // What the process was started with counts: many delete the variables once they have read them.
+    let started_with = std::fs::read("/proc/self/environ").unwrap_or_default();
+    let activated =
+        started_with.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"LISTEN_FDS="));
+    parent != 1 || activated || !INITS.contains(&name.trim_ascii())
+}
+
 #[cfg(target_os = "linux")]
 fn is_stopping(process: libc::pid_t) -> bool {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else {
@@ -65,14 +89,6 @@ fn is_stopping(process: libc::pid_t) -> bool {
         let name = std::fs::read(thread.path().join("comm")).unwrap_or_default();
         name.trim_ascii() == super::driver::STOPPING.to_bytes()
     })
-}
-
-/// Whether the service manager opened the socket, and so keeps it for the next start. What the process was started
-/// with counts: many delete the variables once they have read them.
-#[cfg(target_os = "linux")]
-fn socket_activation() -> bool {
-    let started_with = std::fs::read("/proc/self/environ").unwrap_or_default();
-    started_with.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"LISTEN_FDS="))
 }
 
 /// There is no fence here either.

@@ -13,13 +13,9 @@ use crate::fence;
 /// Whether the queues of `listeners` are empty and nothing is under way on the connections that came from them:
 /// nothing is unread, and each was last heard rather than answered (a request, which the server has), or has been still
 /// for `settle`. `waited`: nanoseconds since the listeners had settled.
-pub(super) fn are_quiet(
-    listeners: impl Iterator<Item = RawFd>,
-    settle: Duration,
-    waited: u64,
-) -> bool {
+pub(super) fn are_quiet(listeners: &[RawFd], settle: Duration, waited: u64) -> bool {
     let mut ports = Vec::new();
-    for fd in listeners {
+    for &fd in listeners {
         let port = match fence::pending(fd) {
             Ok(0) => connections::local_port(fd),
             Ok(_) => return false,
