@@ -431,7 +431,7 @@ fn stop_two_workers() {
             let hold = Hold::start(Options::new(policy(WINDOW, GRACE)), |_| ()).unwrap();
             println!("held");
             await_runs(1);
-            println!("{}", has_filter(&listener));
+            println!("{}", is_fenced(&listener));
             drop(hold);
             std::process::exit(0);
         }
@@ -459,23 +459,21 @@ fn workers_whose_parent_let_go_fence() {
     assert_eq!(lines, ["held", "held", "true", "true"], "{end:?}");
 }
 
-/// Whether the listener is fenced.
-fn has_filter(listener: &TcpListener) -> bool {
+/// Whether the listener is fenced, by a filter or by an interface.
+fn is_fenced(listener: &TcpListener) -> bool {
     const SO_GET_FILTER: c_int = libc::SO_ATTACH_FILTER;
-    let mut length: libc::socklen_t = 0;
-    // SAFETY: asked for nothing, the system writes nothing but the filter's length.
-    let failed = unsafe {
-        let nowhere = std::ptr::null_mut();
-        libc::getsockopt(
-            listener.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_GET_FILTER,
-            nowhere,
-            &mut length,
-        )
+    let ask = |option: c_int, value: *mut libc::c_void, length: &mut libc::socklen_t| {
+        // SAFETY: the value has the length that is passed with it.
+        let failed = unsafe {
+            libc::getsockopt(listener.as_raw_fd(), libc::SOL_SOCKET, option, value, length)
+        };
+        assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
     };
-    assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
-    length > 0
+    // Asked for nothing, the system tells the filter's length.
+    let (mut steps, mut interface, mut length) = (0, 0_i32, 4);
+    ask(SO_GET_FILTER, std::ptr::null_mut(), &mut steps);
+    ask(libc::SO_BINDTOIFINDEX, (&raw mut interface).cast(), &mut length);
+    steps > 0 || interface != 0
 }
 
 // ---- one process, no load ----

@@ -13,7 +13,7 @@ use lameduck::{
 
 use super::{Asked, Fencing, NEVER, Options, Shared, holders, quiet};
 use crate::clock::{MonotonicNs, now_ns};
-use crate::fence::{Fence, FenceError};
+use crate::fence::{self, Survivors, Way};
 use crate::interposer::{self, Interposer};
 use crate::ledger::Ledger;
 use crate::{listeners, terminal};
@@ -263,18 +263,14 @@ impl<E: FnMut(Effect)> Driver<E> {
 
     fn raise_fences(&mut self) {
         let fds: Vec<RawFd> = self.listeners.iter().map(|listener| listener.fd).collect();
-        let alone = match self.fencing {
-            Fencing::Always => vec![true; fds.len()],
-            Fencing::Auto => holders::all_stopping(&fds),
+        let survivors = match self.fencing {
+            Fencing::Always => vec![Survivors::None; fds.len()],
+            Fencing::Auto => holders::survivors(&fds),
             Fencing::Never => return,
         };
-        for (listener, alone) in self.listeners.iter_mut().zip(alone) {
-            // A shared one may have been fenced by another process that is stopping.
-            let raised = || {
-                let raised = Fence::raise(listener.fd);
-                matches!(raised, Ok(_) | Err(FenceError::AlreadyFenced { .. }))
-            };
-            listener.fenced |= alone && raised();
+        for (listener, survivors) in self.listeners.iter_mut().zip(survivors) {
+            let way = fence::stop_arrivals(listener.fd, survivors);
+            listener.fenced = matches!(way, Ok(Way::Fenced(_) | Way::HandedOver));
         }
     }
 

@@ -9,9 +9,33 @@
 
 use std::os::fd::RawFd;
 
+use crate::fence::Survivors;
+
+/// For each socket: who goes on accepting when this process has stopped.
+pub(super) fn survivors(sockets: &[RawFd]) -> Vec<Survivors> {
+    let survivors = |(socket, alone): (&RawFd, bool)| match alone {
+        false => Survivors::SameSocket,
+        // There may be others in its group. If not, little is lost by thinking so.
+        true if is_in_a_group(*socket) => Survivors::OwnSockets,
+        true => Survivors::None,
+    };
+    sockets.iter().zip(all_stopping(sockets)).map(survivors).collect()
+}
+
+fn is_in_a_group(socket: RawFd) -> bool {
+    let mut value: std::ffi::c_int = 0;
+    let mut length = size_of_val(&value) as libc::socklen_t;
+    let pointer = (&raw mut value).cast();
+    // SAFETY: the pointers are to a writable int and to its length.
+    let failed = unsafe {
+        libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, pointer, &mut length)
+    };
+    failed == 0 && value != 0
+}
+
 /// For each socket: whether no other process holds it but such as are stopping.
 #[cfg(target_os = "linux")]
-pub(super) fn all_stopping(sockets: &[RawFd]) -> Vec<bool> {
+fn all_stopping(sockets: &[RawFd]) -> Vec<bool> {
     use std::collections::{BTreeSet, HashMap};
     use std::fs::read_dir;
 
@@ -93,6 +117,6 @@ fn is_stopping(process: libc::pid_t) -> bool {
 
 /// There is no fence here either.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn all_stopping(sockets: &[RawFd]) -> Vec<bool> {
+fn all_stopping(sockets: &[RawFd]) -> Vec<bool> {
     vec![false; sockets.len()]
 }
