@@ -75,6 +75,7 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	cargo run --release --package lameduck-exhaustive --locked
 	cargo run --release --package lameduck-simulation --locked -- drains 100000
 	cargo test --release --package lameduck-simulation --locked
+	LAMEDUCK_CLEAN_SHUTDOWNS=10000 cargo test --release --package lameduck-host --test watchdog --locked clean_shutdown
 	node bindings/node/test/can-fail.mjs
 	tests/defer/run.py --rounds 6
 	! tests/defer/run.py --held-only --fencing never

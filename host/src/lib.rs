@@ -24,9 +24,14 @@ pub mod ledger;
 pub mod linger;
 #[cfg(unix)]
 pub mod listeners;
+pub mod notices;
+#[cfg(unix)]
+pub mod notify;
 #[cfg(unix)]
 mod provisional;
 pub mod terminal;
+#[cfg(unix)]
+mod unhandled;
 #[cfg(unix)]
 mod wake;
 #[cfg(unix)]

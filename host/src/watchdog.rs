@@ -11,24 +11,43 @@
 //! While it is armed, nothing here allocates or takes a lock that another thread could hold. The descriptor's flags
 //! are left alone: a shared one must never become non-blocking.
 //!
-//! Not within its power: SIGSTOP and uninterruptible sleep.
+//! # What is printed
+//! One line for whoever is on call, then a report of the schema `lameduck-report/1` on a line of its own: the last one
+//! that the driver [rendered](Watchdog::render). If the event loop was blocked when the signal came, there is none
+//! of this shutdown; then it is the one [rendered while serving](Watchdog::render_serving), with the
+//! ledger's counts, as if the connections had been handed over at the deadline. A report of a blocked loop has one
+//! member more, `event_loop_blocked_ms`: for how long nothing was heard from the loop.
+//!
+//! # Time
+//! All of it is `CLOCK_MONOTONIC`: the arrival, the deadline, and the waiting in between (a futex with a relative
+//! timeout, or `poll`). Whoever sets the wall clock changes nothing here. A process stopped
+//! by SIGSTOP across its deadline ends as soon as it is continued.
+//!
+//! On a machine with more to do than processors, the two threads ask for a short slice and, where that is allowed, a high
+//! priority (Linux): they sleep until the deadline and then need very little, but at once.
+//!
+//! Not within its power: SIGSTOP itself, uninterruptible sleep, and a control group that has used up its share of
+//! the processor.
 
 use std::ffi::c_int;
 use std::fmt::{self, Write as _};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64,
+    AtomicBool, AtomicI32, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::{io, mem};
 
+use lameduck::{Cause, Report};
+
 use crate::clock::{MonotonicNs, now_ns};
 use crate::interposer;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Totals};
 use crate::provisional::{CAPACITY, Provisional};
 use crate::wake::{self, SignalsBlocked, Waker};
+use crate::{terminal, unhandled};
 
 /// The longest provisional report, in bytes.
 pub const REPORT_MAX: usize = CAPACITY;
@@ -45,7 +64,8 @@ const LATE_PRINT_NS: u64 = 10_000_000;
 /// How a [`Watchdog`] is set up.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to print, usually 2. Duplicated at the start, so that it may be closed later. `None` prints nothing.
+    /// Where to print, usually 2. Duplicated at the start, so that it may be closed later. `None` prints nothing, and
+    /// so does 2 when standard error is closed: a daemon needs its watchdog all the same.
     pub descriptor: Option<RawFd>,
     /// The status with which the process ends at the deadline, 0 to 255.
     pub exit_code: u8,
@@ -136,16 +156,19 @@ impl Watchdog {
     /// # Errors
     /// [`WatchdogError`]; nothing runs then.
     pub fn start(options: Options) -> Result<Self, WatchdogError> {
-        let descriptor = options
-            .descriptor
-            .map(Descriptor::duplicate)
-            .transpose()
-            .map_err(WatchdogError::Descriptor)?;
+        let descriptor =
+            options.descriptor.map(Descriptor::duplicate).transpose().or_else(|error| {
+                match (options.descriptor, error.raw_os_error()) {
+                    (Some(libc::STDERR_FILENO), Some(libc::EBADF)) => Ok(None),
+                    _ => Err(WatchdogError::Descriptor(error)),
+                }
+            })?;
         let waker = Waker::claim().map_err(WatchdogError::Resources)?;
         let shared = Arc::new(Shared {
             process: wake::process_id(),
             started: now_ns(),
             exit_code: options.exit_code,
+            bare: unhandled::bare_template(options.exit_code).into_boxed_slice(),
             signals: options.signals,
             budget_ns: options.budget_ns,
             ledger: options.ledger,
@@ -153,6 +176,7 @@ impl Watchdog {
             waker,
             deadline: AtomicU64::new(WAITING),
             arrival: AtomicU64::new(0),
+            armed_by: AtomicI32::new(0),
             heartbeat: AtomicU64::new(0),
             rendered: AtomicU64::new(0),
             provisional: Provisional::new(),
@@ -169,8 +193,8 @@ impl Watchdog {
         let printer = spawn("lameduck-print", {
             let shared = Arc::clone(&shared);
             // All that printing needs is allocated now.
-            let mut text = Text::new();
-            move || print_when_told(&shared, &mut text)
+            let mut paper = Paper::new();
+            move || print_when_told(&shared, &mut paper)
         })?;
         let printer_thread = printer.thread().clone();
         watchdog.printer = Some(printer);
@@ -215,26 +239,37 @@ impl Watchdog {
         self.shared.heartbeat.store(now_ns(), Relaxed);
     }
 
-    /// Keeps `report` as what to print at the deadline, in place of the one before. It is printed as it is, on a line
-    /// of its own. Also a [`heartbeat`](Self::heartbeat).
+    /// Keeps `report`, a JSON object, as what to print at the deadline, in place of the one before. Call it
+    /// after every drained input of a shutdown. Also a [`heartbeat`](Self::heartbeat).
     ///
     /// # Errors
     /// [`ReportTooLong`]; the previous report stays.
     pub fn render(&self, report: &[u8]) -> Result<(), ReportTooLong> {
+        self.publish(report)?;
+        let now = now_ns();
+        self.shared.heartbeat.store(now, Relaxed);
+        self.shared.rendered.store(now, Release);
+        Ok(())
+    }
+
+    /// Keeps what is known while serving (the policy, hooks, jobs, listeners) for the case that the event loop is
+    /// blocked when the signal comes. Call it once the policy is known and when one of these changes.
+    ///
+    /// # Errors
+    /// [`ReportTooLong`]; the previous report stays.
+    pub fn render_serving(&self, report: &Report) -> Result<(), ReportTooLong> {
+        self.publish(&unhandled::template(report, self.shared.exit_code))
+    }
+
+    fn publish(&self, report: &[u8]) -> Result<(), ReportTooLong> {
         if report.len() > REPORT_MAX {
             return Err(ReportTooLong { bytes: report.len() });
         }
-        if !self.is_here() {
-            return Ok(());
-        }
-        {
+        if self.is_here() {
             // Among drivers only: the printer never takes it.
             let _writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
             self.shared.provisional.publish(report);
         }
-        let now = now_ns();
-        self.shared.heartbeat.store(now, Relaxed);
-        self.shared.rendered.store(now, Release);
         Ok(())
     }
 
@@ -296,6 +331,8 @@ struct Shared {
     process: libc::pid_t,
     started: MonotonicNs,
     exit_code: u8,
+    /// What to fill in when no report was rendered.
+    bare: Box<[u8]>,
     signals: Vec<c_int>,
     budget_ns: u64,
     ledger: Option<Arc<Ledger>>,
@@ -305,6 +342,8 @@ struct Shared {
     deadline: AtomicU64,
     /// Arrival of the signal that armed the watchdog, 0 if none did.
     arrival: AtomicU64,
+    /// That signal.
+    armed_by: AtomicI32,
     heartbeat: AtomicU64,
     /// When the last report was rendered, 0 if none was.
     rendered: AtomicU64,
@@ -325,22 +364,23 @@ impl Shared {
         self.starter.unpark();
     }
 
-    /// The first arrival since the start of a signal that arms this watchdog.
-    fn first_arrival(&self) -> Option<MonotonicNs> {
-        let arrivals =
-            self.signals.iter().filter_map(|s| interposer::arrival_since(*s, self.started));
-        arrivals.min()
+    /// The first arrival since the start of a signal that arms this watchdog, and the signal.
+    fn first_arrival(&self) -> Option<(MonotonicNs, c_int)> {
+        let arrival = |signal| Some((interposer::arrival_since(signal, self.started)?, signal));
+        self.signals.iter().copied().filter_map(arrival).min()
     }
 }
 
 /// The killer's thread.
 fn kill_in_time(shared: &Shared, printer: &Thread) {
+    run_soon();
     shared.is_running();
     loop {
         if shared.quit.load(Acquire) {
             return;
         }
-        if let Some(arrival) = shared.first_arrival() {
+        if let Some((arrival, signal)) = shared.first_arrival() {
+            let _ = shared.armed_by.compare_exchange(0, signal, AcqRel, Relaxed);
             let _ = shared.arrival.compare_exchange(0, arrival, AcqRel, Relaxed);
             let deadline = arrival.saturating_add(shared.budget_ns).clamp(1, DEADLINE_MAX);
             // Fails if the driver has set a deadline of its own, or called the watchdog off.
@@ -370,7 +410,8 @@ fn end_process(shared: &Shared, printer: &Thread, deadline: MonotonicNs) -> ! {
 }
 
 /// The printer's thread.
-fn print_when_told(shared: &Shared, text: &mut Text) {
+fn print_when_told(shared: &Shared, paper: &mut Paper) {
+    run_soon();
     shared.is_running();
     while !shared.print.load(Acquire) {
         if shared.quit.load(Acquire) {
@@ -379,64 +420,109 @@ fn print_when_told(shared: &Shared, text: &mut Text) {
         thread::park();
     }
     if let Some(descriptor) = &shared.descriptor {
-        compose(shared, text);
-        descriptor.write_all(text.as_bytes());
+        compose(shared, paper);
+        descriptor.write_all(paper.text.as_bytes());
     }
     shared.printed.store(true, Release);
     shared.waker.poke();
 }
 
+/// What the printer writes with.
+struct Paper {
+    text: Text,
+    report: Box<[u8]>,
+}
+
+impl Paper {
+    fn new() -> Self {
+        Self { text: Text::new(), report: vec![0; CAPACITY].into_boxed_slice() }
+    }
+}
+
+/// What was heard from the event loop.
+enum Heard {
+    /// It showed itself within [`BLOCKED_NS`].
+    Lately,
+    /// Nothing for as many milliseconds.
+    NothingFor(u64),
+    /// It never handled the signal, which came so many milliseconds ago.
+    NotTheSignal { signal: c_int, ms: u64 },
+}
+
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lately => f.write_str("the process ends now"),
+            Self::NothingFor(ms) => write!(f, "event loop blocked for {ms} ms"),
+            Self::NotTheSignal { signal, ms } => {
+                f.write_str("event loop blocked: ")?;
+                match *signal {
+                    libc::SIGHUP => f.write_str("SIGHUP"),
+                    libc::SIGINT => f.write_str("SIGINT"),
+                    libc::SIGQUIT => f.write_str("SIGQUIT"),
+                    libc::SIGTERM => f.write_str("SIGTERM"),
+                    other => write!(f, "signal {other}"),
+                }?;
+                write!(f, " came {ms} ms ago and nobody handled it")
+            }
+        }
+    }
+}
+
 /// What to print: one line for whoever is on call, then the report on a line of its own.
-fn compose(shared: &Shared, text: &mut Text) {
-    let now = now_ns();
+fn compose(shared: &Shared, Paper { text, report }: &mut Paper) {
     let totals = shared.ledger.as_ref().map(|ledger| ledger.totals());
     let arrival = shared.arrival.load(Acquire);
     let rendered = shared.rendered.load(Acquire);
     let heartbeat = shared.heartbeat.load(Relaxed);
+    let now = now_ns();
     let milliseconds = |since: u64| now.saturating_sub(since) / 1_000_000;
     // A report from before the signal says nothing about this shutdown.
     let handled = rendered != 0 && rendered >= arrival;
+    let heard = if !handled && arrival != 0 {
+        let signal = shared.armed_by.load(Acquire);
+        Heard::NotTheSignal { signal, ms: milliseconds(arrival) }
+    } else if heartbeat != 0 && now.saturating_sub(heartbeat) > BLOCKED_NS {
+        Heard::NothingFor(milliseconds(heartbeat))
+    } else {
+        Heard::Lately
+    };
 
     // Writing to a Text never fails, it only cuts.
-    let _ = text.write_str("lameduck: hard deadline reached: ");
-    if !handled && arrival != 0 {
-        let _ = write!(
-            text,
-            "event loop blocked: the signal came {} ms ago and nobody handled it",
-            milliseconds(arrival)
-        );
-    } else if heartbeat != 0 && now.saturating_sub(heartbeat) > BLOCKED_NS {
-        let _ = write!(text, "event loop blocked for {} ms", milliseconds(heartbeat));
-    } else {
-        let _ = text.write_str("the process ends now");
-    }
-    if let Some(totals) = totals {
-        let (connections, in_flight) = (totals.connections, totals.in_flight);
+    let _ = write!(text, "lameduck: hard deadline reached: {heard}");
+    if let Some(Totals { connections, in_flight, .. }) = totals {
         let _ =
             write!(text, "; {connections} connections, {in_flight} requests in flight (ledger)");
     }
     let _ = text.write_str("\n");
 
-    if handled && text.append(|rest| shared.provisional.copy_to(rest)) {
-        let _ = text.write_str("\n");
-        return;
-    }
-    let _ = text.write_str("{\"schema\":\"lameduck-report/1\"");
-    if arrival != 0 {
-        let _ = write!(
-            text,
-            ",\"phase\":\"serving\",\"event_loop_blocked\":true,\"note\":\"event loop blocked: the signal came {} ms before the \
-             deadline and nobody handled it\"",
-            milliseconds(arrival)
-        );
+    let length = shared.provisional.copy_to(report).unwrap_or(0);
+    let report = &report[..length];
+    if handled && !unhandled::is_template(report) {
+        text.push(report);
     } else {
-        let _ = text.write_str(",\"note\":\"hard deadline reached before any report was made\"");
+        let template = if unhandled::is_template(report) { report } else { &shared.bare };
+        let cause = match shared.armed_by.load(Acquire) {
+            libc::SIGINT if terminal::stdin_is_terminal() => Some(Cause::Interrupt),
+            libc::SIGINT | libc::SIGTERM => Some(Cause::Terminate),
+            _ => None,
+        };
+        let took_ms = if arrival == 0 { 0 } else { milliseconds(arrival) };
+        let why: &dyn fmt::Display = match &heard {
+            Heard::Lately => &"hard deadline reached before any report was made",
+            blocked => blocked,
+        };
+        let totals = totals.unwrap_or_default();
+        let facts = unhandled::Facts { took_ms, cause: cause.map(Cause::name), why, totals };
+        let _ = unhandled::fill(template, &facts, text);
     }
-    if let Some(totals) = totals {
-        let (connections, in_flight) = (totals.connections, totals.in_flight);
-        let _ = write!(text, ",\"connections\":{connections},\"in_flight\":{in_flight}");
+    if let Heard::NothingFor(ms) | Heard::NotTheSignal { ms, .. } = heard
+        && text.as_bytes().ends_with(b"}")
+    {
+        text.length -= 1;
+        let _ = write!(text, ",\"event_loop_blocked_ms\":{ms}}}");
     }
-    let _ = text.write_str("}\n");
+    let _ = text.write_str("\n");
 }
 
 /// Text in memory that was allocated beforehand. What does not fit is cut.
@@ -454,20 +540,17 @@ impl Text {
         &self.bytes[..self.length]
     }
 
-    /// Lets `fill` write to what is left; it returns how much it wrote.
-    fn append(&mut self, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
-        let written = fill(&mut self.bytes[self.length..]);
-        self.length += written.unwrap_or(0);
-        written.is_some()
+    fn push(&mut self, bytes: &[u8]) {
+        let rest = &mut self.bytes[self.length..];
+        let fits = bytes.len().min(rest.len());
+        rest[..fits].copy_from_slice(&bytes[..fits]);
+        self.length += fits;
     }
 }
 
 impl fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let rest = &mut self.bytes[self.length..];
-        let fits = text.len().min(rest.len());
-        rest[..fits].copy_from_slice(&text.as_bytes()[..fits]);
-        self.length += fits;
+        self.push(text.as_bytes());
         Ok(())
     }
 }
@@ -516,3 +599,43 @@ fn spawn(
     let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
     builder.spawn(body).map_err(WatchdogError::Resources)
 }
+
+/// Asks the scheduler to let this thread run soon after it wakes. Refused without harm.
+#[cfg(target_os = "linux")]
+fn run_soon() {
+    /// What `sched_setattr` reads, in its first version.
+    #[repr(C)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        /// With this policy the length of a slice (since Linux 6.12; before, it is ignored).
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    const SHORTEST_SLICE_NS: u64 = 100_000;
+    // SAFETY: no preconditions; 0 is this thread.
+    let as_it_is = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    for nice in [-20, as_it_is] {
+        let attributes = Attributes {
+            size: size_of::<Attributes>() as u32,
+            policy: libc::SCHED_OTHER as u32,
+            flags: 0,
+            nice,
+            priority: 0,
+            runtime: SHORTEST_SLICE_NS,
+            deadline: 0,
+            period: 0,
+        };
+        // SAFETY: the attributes live through the call, which reads as many bytes as their size says; 0 is this thread.
+        if unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } == 0 {
+            return;
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn run_soon() {}

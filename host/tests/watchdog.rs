@@ -6,12 +6,14 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_int;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::panic::catch_unwind;
 use std::process::{ExitCode, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{End, Process};
+use lameduck::{Event, JobId, Machine, Policy, Settings, Time};
 use lameduck_host::clock::now_ns;
 use lameduck_host::interposer::Interposer;
 use lameduck_host::ledger::{Ledger, Spacing};
@@ -25,22 +27,45 @@ const REPORT: &[u8] = br#"{"schema":"lameduck-report/1","phase":"draining"}"#;
 fn main() -> ExitCode {
     common::run(
         &[
-            ("a_spinning_process_is_gone_in_time", a_spinning_process_is_gone_in_time),
+            ("a_spinning_process_is_gone_in_time", || in_time(a_spinning_process_is_gone_in_time)),
+            ("a_process_stopped_in_locks_is_gone_in_time", || {
+                in_time(a_process_stopped_in_locks_is_gone_in_time)
+            }),
+            ("a_process_with_a_jammed_allocator_still_reports", || {
+                in_time(a_process_with_a_jammed_allocator_still_reports)
+            }),
+            ("a_full_pipe_does_not_delay_the_end", || in_time(a_full_pipe_does_not_delay_the_end)),
+            ("a_slow_reader_gets_the_whole_report", || {
+                in_time(a_slow_reader_gets_the_whole_report)
+            }),
+            ("a_reader_that_left_does_not_delay_the_end", || {
+                in_time(a_reader_that_left_does_not_delay_the_end)
+            }),
+            ("an_unhandled_signal_sets_the_deadline", || {
+                in_time(an_unhandled_signal_sets_the_deadline)
+            }),
+            ("an_unhandled_signal_is_reported_with_what_serving_knew", || {
+                in_time(an_unhandled_signal_is_reported_with_what_serving_knew)
+            }),
+            ("a_loop_blocked_while_draining_is_named", || {
+                in_time(a_loop_blocked_while_draining_is_named)
+            }),
+            ("a_living_loop_is_not_called_blocked", || {
+                in_time(a_living_loop_is_not_called_blocked)
+            }),
+            ("an_extended_deadline_counts", || in_time(an_extended_deadline_counts)),
+            ("a_shortened_deadline_counts", || in_time(a_shortened_deadline_counts)),
             (
-                "a_process_stopped_in_locks_is_gone_in_time",
-                a_process_stopped_in_locks_is_gone_in_time,
+                "extending_and_the_deadline_never_both_win",
+                extending_and_the_deadline_never_both_win,
             ),
-            (
-                "a_process_with_a_jammed_allocator_still_reports",
-                a_process_with_a_jammed_allocator_still_reports,
-            ),
-            ("a_full_pipe_does_not_delay_the_end", a_full_pipe_does_not_delay_the_end),
-            ("a_slow_reader_gets_the_whole_report", a_slow_reader_gets_the_whole_report),
-            ("an_unhandled_signal_sets_the_deadline", an_unhandled_signal_sets_the_deadline),
-            ("a_loop_blocked_while_draining_is_named", a_loop_blocked_while_draining_is_named),
-            ("a_living_loop_is_not_called_blocked", a_living_loop_is_not_called_blocked),
-            ("an_extended_deadline_counts", an_extended_deadline_counts),
-            ("a_deadline_in_the_past_ends_at_once", a_deadline_in_the_past_ends_at_once),
+            ("a_deadline_in_the_past_ends_at_once", || {
+                in_time(a_deadline_in_the_past_ends_at_once)
+            }),
+            ("a_process_stopped_across_the_deadline_ends_when_continued", || {
+                in_time(a_process_stopped_across_the_deadline_ends_when_continued)
+            }),
+            ("the_wall_clock_changes_nothing", || in_time(the_wall_clock_changes_nothing)),
             ("a_clean_shutdown_is_never_touched", a_clean_shutdown_is_never_touched),
             (
                 "disarming_and_the_deadline_never_both_win",
@@ -51,8 +76,11 @@ fn main() -> ExitCode {
                 a_signal_does_not_rearm_what_was_called_off,
             ),
             ("a_forked_child_is_left_alone", a_forked_child_is_left_alone),
-            ("a_forked_child_can_have_its_own", a_forked_child_can_have_its_own),
-            ("closed_descriptors_do_not_stop_it", closed_descriptors_do_not_stop_it),
+            ("a_forked_child_can_have_its_own", || in_time(a_forked_child_can_have_its_own)),
+            ("closed_descriptors_do_not_stop_it", || in_time(closed_descriptors_do_not_stop_it)),
+            ("a_closed_standard_error_does_not_stop_it", || {
+                in_time(a_closed_standard_error_does_not_stop_it)
+            }),
             ("its_threads_take_no_signals", its_threads_take_no_signals),
             ("dropping_takes_no_time", dropping_takes_no_time),
             ("wrong_calls_are_refused", wrong_calls_are_refused),
@@ -63,10 +91,16 @@ fn main() -> ExitCode {
             ("jam", jam),
             ("full_pipe", full_pipe),
             ("nonblocking", nonblocking),
+            ("broken_pipe", broken_pipe),
             ("unhandled", unhandled),
+            ("unhandled_serving", unhandled_serving),
             ("blocked", blocked),
             ("beating", beating),
             ("extended", extended),
+            ("shortened", shortened),
+            ("extend_race", extend_race),
+            ("stopped", stopped),
+            ("stepped", stepped),
             ("past", past),
             ("clean", clean),
             ("race", race),
@@ -74,8 +108,21 @@ fn main() -> ExitCode {
             ("forked", forked),
             ("forked_own", forked_own),
             ("daemon", daemon),
+            ("no_stderr", no_stderr),
         ],
     )
+}
+
+/// On a machine with more to do than processors even a thread that only sleeps is sometimes late by more than the promise
+/// allows. Three tries then: what is late by its own fault is late each time.
+fn in_time(test: fn()) {
+    for _ in 0..2 {
+        if catch_unwind(test).is_ok() {
+            return;
+        }
+        println!("  once more");
+    }
+    test();
 }
 
 fn options() -> Options {
@@ -135,7 +182,8 @@ fn a_spinning_process_is_gone_in_time() {
     assert_gone_in_time(&end, deadline);
     assert_printed(&end, &["lameduck: hard deadline reached: event loop blocked for"]);
     assert!((290..400).contains(&printed_number(&end, "blocked for ")), "{end:?}");
-    assert!(end.stderr.contains(std::str::from_utf8(REPORT).unwrap()), "{end:?}");
+    let report = std::str::from_utf8(REPORT).unwrap().trim_end_matches('}');
+    assert!(end.stderr.contains(&format!("{report},\"event_loop_blocked_ms\":")), "{end:?}");
 }
 
 /// Holds the locks of standard output and error, and waits for one that nobody releases.
@@ -213,7 +261,7 @@ fn a_process_with_a_jammed_allocator_still_reports() {
     process.signal(libc::SIGTERM);
     let end = process.end();
     assert_gone_in_time(&end, sent + 100 * MS);
-    assert_printed(&end, &["nobody handled it", r#""connections":1"#]);
+    assert_printed(&end, &["nobody handled it", r#""connections":{"adopted":1,"#]);
 }
 
 // Pipes.
@@ -262,12 +310,31 @@ fn a_full_pipe_does_not_delay_the_end() {
     assert!(text.bytes().all(|byte| byte == b'x'));
 }
 
+/// Nobody reads standard error any more: writing to it fails, and raises SIGPIPE where that is not blocked.
+fn broken_pipe() {
+    // SAFETY: the default action, which ends the process, as in a C server.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    let watchdog = Watchdog::start(options()).unwrap();
+    let deadline = now_ns() + 100 * MS;
+    watchdog.arm(deadline);
+    watchdog.render(REPORT).unwrap();
+    say(deadline);
+    spin_for_ever();
+}
+
+fn a_reader_that_left_does_not_delay_the_end() {
+    let mut process = Process::start("broken_pipe");
+    drop(process.child.stderr.take());
+    let deadline = process.number();
+    assert_gone_in_time(&process.end(), deadline);
+}
+
 /// A report much longer than the pipe holds goes to a descriptor that the process has made non-blocking.
 fn nonblocking() {
     // SAFETY: standard error's flags, in a process with one thread.
     unsafe {
         libc::fcntl(2, libc::F_SETFL, libc::O_NONBLOCK | libc::fcntl(2, libc::F_GETFL));
-        assert_eq!(libc::fcntl(2, libc::F_SETPIPE_SZ, 4096), 4096);
+        assert_eq!(libc::fcntl(2, libc::F_SETPIPE_SZ, 32_768), 32_768);
     }
     let watchdog = Watchdog::start(options()).unwrap();
     watchdog.render(&vec![b'r'; REPORT_MAX]).unwrap();
@@ -283,7 +350,7 @@ fn a_slow_reader_gets_the_whole_report() {
     let mut stderr = process.child.stderr.take().unwrap();
     let reader = std::thread::spawn(move || {
         let mut text = Vec::new();
-        let mut piece = [0; 4096];
+        let mut piece = [0; 16_384];
         while let Ok(read @ 1..) = stderr.read(&mut piece) {
             text.extend_from_slice(&piece[..read]);
             std::thread::sleep(Duration::from_micros(200)); // the slowness that is tested
@@ -342,13 +409,49 @@ fn an_unhandled_signal_sets_the_deadline() {
     assert_printed(
         &end,
         &[
-            "lameduck: hard deadline reached: event loop blocked: the signal came 3",
+            "lameduck: hard deadline reached: event loop blocked: SIGTERM came 3",
             "5 connections, 10 requests in flight (ledger)\n",
-            r#"{"schema":"lameduck-report/1","phase":"serving","event_loop_blocked":true"#,
-            r#""connections":5,"in_flight":10}"#,
+            r#"{"schema":"lameduck-report/1","phase":"serving","cause":"terminate","took_ms":3"#,
+            r#""lost":["event loop blocked: SIGTERM came 3"#,
+            r#"ago and nobody handled it","10 requests were cut at the hard deadline"]"#,
+            r#""connections":{"adopted":5,"opened":0,"forced":0,"open":5}"#,
+            r#""requests":{"adopted":10,"admitted":0"#,
+            r#","event_loop_blocked_ms":3"#,
         ],
     );
-    assert!((300..400).contains(&printed_number(&end, "the signal came ")), "{end:?}");
+    assert!((300..400).contains(&printed_number(&end, "SIGTERM came ")), "{end:?}");
+}
+
+/// What a driver knows while it serves is kept, whatever it rendered before.
+fn unhandled_serving() {
+    let (_interposer, watchdog) = server(100 * MS);
+    let settings = Settings { window: Some(Duration::from_secs(7)), ..Settings::default() };
+    let policy = Policy::resolve(&settings, &Settings::default()).unwrap();
+    let mut machine = Machine::new(policy);
+    let job = Event::JobStarted { job: JobId(1), name: "import".to_owned() };
+    machine.handle(job, Time::from_nanos(now_ns())).unwrap();
+    watchdog.render_serving(&machine.report(Time::from_nanos(now_ns()))).unwrap();
+    say(0);
+    spin_for_ever();
+}
+
+fn an_unhandled_signal_is_reported_with_what_serving_knew() {
+    let mut process = Process::start("unhandled_serving");
+    process.number();
+    let sent = now_ns();
+    process.signal(libc::SIGTERM);
+    let end = process.end();
+    assert_gone_in_time(&end, sent + 100 * MS);
+    assert_printed(
+        &end,
+        &[
+            r#""exit_code":3,"lost":["event loop blocked: SIGTERM came 1"#,
+            r#"{"name":"window","ms":7000,"origin":"code"}"#,
+            r#""jobs":{"completed":0,"failed":0,"aborted":0,"forced":0,"running":1}"#,
+            r#""blockers":{"requests":10,"#,
+            r#""name":"import""#,
+        ],
+    );
 }
 
 /// Handles the signal, drains for a while, then blocks.
@@ -376,7 +479,8 @@ fn a_loop_blocked_while_draining_is_named() {
     assert_gone_in_time(&end, deadline);
     assert_printed(&end, &["reached: event loop blocked for", "5 connections, 10 requests"]);
     assert!((200..450).contains(&printed_number(&end, "blocked for ")), "{end:?}");
-    assert!(end.stderr.contains(r#""phase":"draining"#));
+    let report = r#"{"schema":"lameduck-report/1","phase":"draining","event_loop_blocked_ms":"#;
+    assert!(end.stderr.contains(report), "{end:?}");
 }
 
 fn beating() {
@@ -400,6 +504,7 @@ fn a_living_loop_is_not_called_blocked() {
     assert_gone_in_time(&end, sent + 200 * MS);
     assert_printed(&end, &["hard deadline reached: the process ends now; 5 connections"]);
     assert!(!end.stderr.contains("blocked"));
+    assert!(end.stderr.contains(std::str::from_utf8(REPORT).unwrap()), "{end:?}");
 }
 
 fn extended() {
@@ -419,6 +524,166 @@ fn extended() {
 fn an_extended_deadline_counts() {
     let mut process = Process::start("extended");
     let deadline = process.number();
+    assert_gone_in_time(&process.end(), deadline);
+}
+
+fn shortened() {
+    let watchdog = Watchdog::start(options()).unwrap();
+    watchdog.arm(now_ns() + 60_000 * MS);
+    // The killer is waiting by now, or about to.
+    std::thread::sleep(Duration::from_millis(20));
+    let deadline = now_ns() + 100 * MS;
+    assert!(watchdog.extend(deadline));
+    assert_eq!(watchdog.deadline(), Some(deadline));
+    say(deadline);
+    spin_for_ever();
+}
+
+fn a_shortened_deadline_counts() {
+    let mut process = Process::start("shortened");
+    let deadline = process.number();
+    assert_gone_in_time(&process.end(), deadline);
+}
+
+/// Extends as close to the deadline as it can.
+fn extend_race() {
+    let watchdog = Watchdog::start(options()).unwrap();
+    let deadline = now_ns() + 2 * MS;
+    watchdog.arm(deadline);
+    let moment = deadline + deadline % 10 * 25_000; // 0 to 0.2 ms later
+    while now_ns() < moment {}
+    if watchdog.extend(deadline + 60_000 * MS) {
+        println!("extended");
+        while now_ns() < deadline + 20 * MS {} // the time in which nothing may happen
+        std::process::exit(7);
+    }
+    spin_for_ever();
+}
+
+fn extending_and_the_deadline_never_both_win() {
+    let mut extended = 0;
+    for _ in 0..100 {
+        let end = Process::start("extend_race").end();
+        match end.status.code() {
+            Some(7) => assert_eq!((&*end.stdout, &*end.stderr), ("extended\n", ""), "{end:?}"),
+            Some(3) => assert_eq!(end.stdout, "", "{end:?}"),
+            _ => panic!("{end:?}"),
+        }
+        extended += u32::from(end.status.code() == Some(7));
+    }
+    println!("  extended in time {extended} times of 100");
+}
+
+// Time itself.
+
+/// Sleeps, as a server does whose event loop waits for something that never comes.
+fn stopped() {
+    let watchdog = Watchdog::start(options()).unwrap();
+    let deadline = now_ns() + 100 * MS;
+    watchdog.arm(deadline);
+    say(deadline);
+    loop {
+        std::thread::park();
+    }
+}
+
+fn a_process_stopped_across_the_deadline_ends_when_continued() {
+    let mut process = Process::start("stopped");
+    let deadline = process.number();
+    process.signal(libc::SIGSTOP);
+    while now_ns() < deadline + 150 * MS {
+        std::thread::sleep(Duration::from_millis(1)); // across the deadline
+    }
+    assert!(process.child.try_wait().unwrap().is_none(), "a stopped process does not end");
+    process.signal(libc::SIGCONT);
+    let continued = now_ns();
+    let end = process.end();
+    assert_gone_in_time(&end, continued);
+    assert_printed(&end, &["hard deadline reached"]);
+}
+
+/// By how many seconds the wall clock was set, as far as this process can tell.
+static STEP: AtomicI64 = AtomicI64::new(0);
+/// How often it was read since.
+static WALL_CLOCK_READ: AtomicU32 = AtomicU32::new(0);
+
+/// The C library's, for this whole binary and the standard library in it: the wall clock can be stepped.
+///
+/// # Safety
+/// `time` must point to a writable timespec.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
+    // SAFETY: the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) } as c_int;
+    if clock == libc::CLOCK_REALTIME {
+        WALL_CLOCK_READ.fetch_add(1, SeqCst);
+        // SAFETY: as above, and written just now.
+        unsafe { (*time).tv_sec += STEP.load(SeqCst) };
+    }
+    result
+}
+
+/// Ends this process when it lets the kernel wait by the wall clock: a futex, or a sleep, that says so.
+fn forbid_waiting_by_the_wall_clock() {
+    const FUTEX_CLOCK_REALTIME: u32 = 256;
+    let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let (equal, bits) = (libc::BPF_JMP | libc::BPF_JEQ, libc::BPF_JMP | libc::BPF_JSET);
+    let arguments = std::mem::offset_of!(libc::seccomp_data, args) as u32;
+    let low = if cfg!(target_endian = "little") { 0 } else { 4 };
+    let jump = |statement, jt, jf| libc::sock_filter { jt, jf, ..statement };
+    let mut program = [
+        statement(load, std::mem::offset_of!(libc::seccomp_data, nr) as u32),
+        jump(statement(equal, libc::SYS_futex as u32), 0, 2),
+        statement(load, arguments + 8 + low), // the operation
+        jump(statement(bits, FUTEX_CLOCK_REALTIME), 4, 3),
+        jump(statement(equal, libc::SYS_clock_nanosleep as u32), 0, 2),
+        statement(load, arguments + low), // the clock
+        jump(statement(equal, libc::CLOCK_REALTIME as u32), 1, 0),
+        statement(libc::BPF_RET, libc::SECCOMP_RET_ALLOW),
+        statement(libc::BPF_RET, libc::SECCOMP_RET_KILL_PROCESS),
+    ];
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the program outlives the calls, which copy it.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let seccomp = libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program);
+        assert_eq!(seccomp, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+/// A day forwards, then two back, while the watchdog waits. The argument asks for a look at the wall clock.
+fn stepped() {
+    forbid_waiting_by_the_wall_clock();
+    let (_interposer, watchdog) = server(10_000 * MS);
+    watchdog.heartbeat();
+    let before = WALL_CLOCK_READ.load(SeqCst);
+    let day = 24 * 60 * 60;
+    STEP.store(day, SeqCst);
+    // SAFETY: no preconditions.
+    unsafe { libc::raise(libc::SIGTERM) };
+    let deadline = now_ns() + 200 * MS;
+    watchdog.arm(deadline);
+    STEP.store(-day, SeqCst);
+    watchdog.render(REPORT).unwrap();
+    while now_ns() < deadline - 50 * MS {
+        watchdog.heartbeat();
+    }
+    say(deadline);
+    say((WALL_CLOCK_READ.load(SeqCst) - before).into());
+    // The counter counts, and the step shows.
+    let wall = std::time::SystemTime::now().elapsed().unwrap_or_default();
+    STEP.store(0, SeqCst);
+    say((WALL_CLOCK_READ.load(SeqCst) - before).into());
+    assert!(wall < Duration::from_secs(1));
+    spin_for_ever();
+}
+
+fn the_wall_clock_changes_nothing() {
+    let mut process = Process::start("stepped");
+    let deadline = process.number();
+    assert_eq!(process.number(), 0, "the watchdog read the wall clock");
+    assert_eq!(process.number(), 2, "the test cannot tell whether it did");
     assert_gone_in_time(&process.end(), deadline);
 }
 
@@ -448,12 +713,15 @@ fn clean() {
 }
 
 fn a_clean_shutdown_is_never_touched() {
-    for _ in 0..250 {
+    let runs = std::env::var("LAMEDUCK_CLEAN_SHUTDOWNS");
+    let runs = runs.map_or(500, |runs| runs.parse().unwrap());
+    for _ in 0..runs / 2 {
         // Two at a time, one per core.
         for end in [Process::start("clean"), Process::start("clean")].map(Process::end) {
             assert_eq!((end.status.code(), &*end.stderr), (Some(7), ""), "{end:?}");
         }
     }
+    println!("  {runs} clean shutdowns");
 }
 
 /// Disarms as close to the deadline as it can.
@@ -562,7 +830,7 @@ fn forked_own() {
 fn a_forked_child_can_have_its_own() {
     let end = Process::start("forked_own").end();
     assert_eq!(end.status.code(), Some(7), "{end:?}");
-    assert!((50..150).contains(&printed_number(&end, "the signal came ")), "{end:?}");
+    assert!((50..150).contains(&printed_number(&end, "SIGTERM came ")), "{end:?}");
 }
 
 /// Closes all descriptors but the standard ones, as daemons do.
@@ -590,6 +858,25 @@ fn closed_descriptors_do_not_stop_it() {
     process.number();
     let used = process.number();
     assert!(used < 50, "the watchdog spun for {used} ms of 100");
+    let sent = now_ns();
+    process.signal(libc::SIGTERM);
+    assert_gone_in_time(&process.end(), sent + 100 * MS);
+}
+
+/// Standard error was closed before the watchdog started; the next descriptor that is opened must not be taken for it.
+fn no_stderr() {
+    // SAFETY: nothing in this process uses it.
+    assert_eq!(unsafe { libc::close(2) }, 0);
+    let (_interposer, _watchdog) = server(100 * MS);
+    let file = std::fs::File::open("/dev/null").unwrap();
+    assert_eq!(file.as_raw_fd(), 2);
+    say(0);
+    spin_for_ever();
+}
+
+fn a_closed_standard_error_does_not_stop_it() {
+    let mut process = Process::start("no_stderr");
+    process.number();
     let sent = now_ns();
     process.signal(libc::SIGTERM);
     assert_gone_in_time(&process.end(), sent + 100 * MS);
