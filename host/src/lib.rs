@@ -29,6 +29,7 @@ pub mod notices;
 pub mod notify;
 #[cfg(unix)]
 mod provisional;
+pub mod supervisor;
 pub mod terminal;
 #[cfg(unix)]
 mod unhandled;

@@ -662,11 +662,11 @@ fn stepped() {
     STEP.store(day, SeqCst);
     // SAFETY: no preconditions.
     unsafe { libc::raise(libc::SIGTERM) };
-    let deadline = now_ns() + 200 * MS;
+    let deadline = now_ns() + 500 * MS;
     watchdog.arm(deadline);
     STEP.store(-day, SeqCst);
     watchdog.render(REPORT).unwrap();
-    while now_ns() < deadline - 50 * MS {
+    while now_ns() < deadline - 400 * MS {
         watchdog.heartbeat();
     }
     say(deadline);
