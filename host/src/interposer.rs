@@ -422,8 +422,10 @@ impl Slot {
 
     fn reset(&self, process: libc::pid_t, mode: Mode) {
         self.defers.store(mode == Mode::Defer, Relaxed);
-        self.held.store(false, Relaxed);
-        self.process.store(process, Relaxed);
+        if self.process.swap(process, Relaxed) != process {
+            // A parent's. Not one of this process: a handler that is late may be storing it just now, for this instance.
+            self.held.store(false, Relaxed);
+        }
         self.first.store(0, Relaxed);
         self.last.store(0, Relaxed);
         self.count.store(0, Relaxed);
