@@ -23,6 +23,9 @@
 //! **Forks.** A hold belongs to the process that started it. In a forked child it is inert (no thread, no handler, no
 //! window, see [`crate::interposer`]); every worker starts its own, after the fork.
 //!
+//! **Supervisors** that have a deadline of their own count it from the signal too, window included (gunicorn's `graceful_timeout`, 30 s):
+//! the grace must lie below it.
+//!
 //! **Two interrupts.** A SIGINT that comes during the window, after whatever began it, ends the window at once
 //! ([`Event::Escalate`]) and is used up by that. Any other second signal is delivered with the first.
 
@@ -57,8 +60,7 @@ pub enum Fencing {
     /// a supervisor that only ever stops all of its workers at once.
     Always,
     /// When no other process holds it, or only such as hold a window too and are in it. Found out in `/proc`, at t1. A
-    /// parent that cannot be looked into counts as a holder, unless it is an init and there was no socket activation
-    /// (`LISTEN_FDS`).
+    /// parent that cannot be looked into counts as a holder, unless it is another user than the one who opened the listener.
     #[default]
     Auto,
     /// Never: this process is a recycled worker, or its listener is somebody else's.

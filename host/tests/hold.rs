@@ -44,6 +44,10 @@ const TESTS: &[Named] = &[
     ("a_second_terminate_changes_nothing", a_second_terminate_changes_nothing),
     ("a_recycled_worker_fences_nobody", a_recycled_worker_fences_nobody),
     ("workers_whose_parent_let_go_fence", workers_whose_parent_let_go_fence),
+    (
+        "below_another_user_only_what_it_opened_is_fenced",
+        below_another_user_only_what_it_opened_is_fenced,
+    ),
 ];
 
 /// Scenarios that check themselves: the test is that they end with status 0.
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
         ("block_held", block_held),
         ("recycle_a_worker", recycle_a_worker),
         ("stop_two_workers", stop_two_workers),
+        ("give_up_rights", give_up_rights),
     ]);
     common::run(&tests, &scenarios)
 }
@@ -459,6 +464,41 @@ fn workers_whose_parent_let_go_fence() {
     assert_eq!(lines, ["held", "held", "true", "true"], "{end:?}");
 }
 
+/// A parent of another user, which may or may not hold a listener: its child cannot see.
+fn give_up_rights() {
+    const NOBODY: libc::uid_t = 65534;
+    let parents = bind();
+    // SAFETY: there is one thread only, so the child may do anything.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: no preconditions.
+        assert_eq!(unsafe { libc::setuid(NOBODY) }, 0);
+        let own = bind();
+        install(SIGTERM);
+        let hold = Hold::start(short(), |_| ()).unwrap();
+        raise(SIGTERM);
+        await_runs(1);
+        println!("{} {}", is_fenced(&parents), is_fenced(&own));
+        drop(hold);
+        std::process::exit(0);
+    }
+    let mut status = 0;
+    // SAFETY: a child of this process; a writable int.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    assert_eq!(status, 0);
+}
+
+fn below_another_user_only_what_it_opened_is_fenced() {
+    // SAFETY: no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("not root: nothing to give up");
+        return;
+    }
+    let end = Process::start("give_up_rights").end();
+    assert!(end.status.success(), "{end:?}");
+    assert_eq!(end.stdout.lines().last(), Some("false true"), "{end:?}");
+}
+
 /// Whether the listener is fenced, by a filter or by an interface.
 fn is_fenced(listener: &TcpListener) -> bool {
     const SO_GET_FILTER: c_int = libc::SO_ATTACH_FILTER;
@@ -744,6 +784,10 @@ fn an_embedder_that_panics_stops_nothing() {
 
 fn the_embedder_may_end_the_hold() {
     install(SIGTERM);
+    static PANICS: AtomicU32 = AtomicU32::new(0);
+    std::panic::set_hook(Box::new(|_| {
+        PANICS.fetch_add(1, SeqCst);
+    }));
     let place: Arc<Mutex<Option<Hold>>> = Arc::default();
     let copy = Arc::clone(&place);
     // Dropped on its own thread, at the first effect: it must not wait for itself.
@@ -751,6 +795,10 @@ fn the_embedder_may_end_the_hold() {
     *place.lock().unwrap() = Some(hold);
     raise(SIGTERM);
     await_runs(1);
+    // Not even inside the embedder, where it would be caught.
+    if PANICS.load(SeqCst) != 0 {
+        std::process::exit(1);
+    }
 }
 
 fn what_is_ignored_is_left_alone() {

@@ -67,8 +67,10 @@ fn all_stopping(sockets: &[RawFd]) -> Vec<bool> {
     for other in others {
         let Ok(theirs) = links(&other.to_string()) else {
             // Another user's. Of these only the parent is likely to have the socket.
-            if other == parent && may_hold_unseen(parent) {
-                alone.fill(false);
+            if other == parent {
+                for (socket, alone) in sockets.iter().zip(&mut alone) {
+                    *alone &= !may_hold_unseen(parent, *socket);
+                }
             }
             continue;
         };
@@ -82,26 +84,23 @@ fn all_stopping(sockets: &[RawFd]) -> Vec<bool> {
     alone
 }
 
-/// Whether a parent that cannot be looked into may have our listeners. An init that started us has none, unless it is the
-/// one who opened them (socket activation); of any other we do not know, nor of a server that is process 1 itself.
+/// Whether a parent that cannot be looked into may have the socket. Not if it is another user and the socket was opened by ours:
+/// then it was this process, or one that came after that parent's. So an init that started us has none, but for those that it opened
+/// itself (socket activation); and a prefork master that keeps its rights has all.
 #[cfg(target_os = "linux")]
-fn may_hold_unseen(parent: libc::pid_t) -> bool {
-    const INITS: [&[u8]; 8] = [
-        b"catatonit",
-        b"docker-init",
-        b"dumb-init",
-        b"init",
-        b"runit",
-        b"s6-svscan",
-        b"systemd",
-        b"tini",
-    ];
-    let name = std::fs::read(format!("/proc/{parent}/comm")).unwrap_or_default();
-    // What the process was started with counts: many delete the variables once they have read them.
-    let started_with = std::fs::read("/proc/self/environ").unwrap_or_default();
-    let activated =
-        started_with.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"LISTEN_FDS="));
-    parent != 1 || activated || !INITS.contains(&name.trim_ascii())
+fn may_hold_unseen(parent: libc::pid_t, socket: RawFd) -> bool {
+    // SAFETY: no preconditions.
+    let own = unsafe { libc::geteuid() };
+    // SAFETY: a zeroed stat is valid; it is only written to.
+    let opener = unsafe {
+        let mut about: libc::stat = std::mem::zeroed();
+        (libc::fstat(socket, &mut about) == 0).then_some(about.st_uid)
+    };
+    let status = std::fs::read_to_string(format!("/proc/{parent}/status")).unwrap_or_default();
+    // `Uid:` real, effective, saved, for files.
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let parents = users.and_then(|users| users.split_whitespace().nth(1)?.parse().ok());
+    opener != Some(own) || parents.is_none_or(|parents: libc::uid_t| parents == own)
 }
 
 #[cfg(target_os = "linux")]
