@@ -48,6 +48,7 @@ use lameduck::{Cause, Effect, Event, Machine, Phase, Policy, Refused, Report, Ti
 
 use self::driver::Driver;
 use crate::clock::now_ns;
+use crate::fence::{FenceError, Way};
 use crate::interposer::{self, Interposer, InterposerError};
 use crate::ledger::Ledger;
 use crate::wake::{self, SignalsBlocked, Waker};
@@ -205,6 +206,7 @@ impl Hold {
             machine: Mutex::new(Machine::new(options.policy.clone())),
             asked: Mutex::new(None),
             claims: Mutex::new(claims.map_err(HoldError::Interposer)?),
+            ways: Mutex::new(Vec::new()),
             watchdog,
             accepted: AtomicBool::new(false),
             announce_from: AtomicU64::new(NEVER),
@@ -283,6 +285,12 @@ impl Hold {
         self.is_here().then(|| self.shared.report(&self.shared.machine()))
     }
 
+    /// How each listener was brought to its end, by its descriptor; in words, for the log. Empty before t1 and in a forked child.
+    #[must_use]
+    pub fn ways(&self) -> Vec<(RawFd, Result<Way, FenceError>)> {
+        if self.is_here() { self.shared.ways().clone() } else { Vec::new() }
+    }
+
     /// Whether our handler is in force for every signal. Once they were handed over they are the server's.
     #[must_use]
     pub fn owned(&self) -> bool {
@@ -353,6 +361,7 @@ struct Shared {
     asked: Mutex<Option<Asked>>,
     /// Empty once the signal was handed over.
     claims: Mutex<Vec<Interposer>>,
+    ways: Mutex<Vec<(RawFd, Result<Way, FenceError>)>>,
     watchdog: Option<Watchdog>,
     accepted: AtomicBool,
     announce_from: AtomicU64,
@@ -372,6 +381,10 @@ impl Shared {
 
     fn claims(&self) -> MutexGuard<'_, Vec<Interposer>> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ways(&self) -> MutexGuard<'_, Vec<(RawFd, Result<Way, FenceError>)>> {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask(&self, asked: Asked) {

@@ -556,65 +556,31 @@ fn send(signal: c_int) {
     unsafe { libc::kill(process, signal) };
 }
 
-/// How often, and how long apart, [`main_thread`] is asked for something that changes within moments.
-#[cfg(target_os = "linux")]
-const LOOKS: u32 = 10;
-#[cfg(target_os = "linux")]
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
-
 /// Whether the main thread lives and does not block the signal for good: while it starts a thread, it blocks all for a
-/// moment, and would take this one just after. If that cannot be known it is so.
+/// moment, and would take this one just after.
 #[cfg(target_os = "linux")]
 fn main_thread_takes(process: libc::pid_t, signal: c_int) -> bool {
+    const LOOKS: u32 = 10;
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
     (0..LOOKS).any(|look| {
         if look > 0 {
             std::thread::sleep(PAUSE);
         }
-        main_thread(process).is_none_or(|status| {
-            let gone = field(&status, "State:").is_some_and(|state| state.starts_with(['Z', 'X']));
-            !gone && !has_signal(&status, "SigBlk:", signal)
-        })
+        main_thread_takes_now(process, signal)
     })
 }
 
-/// Waits a few milliseconds at most until a delivered signal is no longer pending: its handler has begun.
+/// If that cannot be known it is so.
 #[cfg(target_os = "linux")]
-pub(crate) fn await_delivery(signal: c_int) {
-    let process = wake::process_id();
-    let pending = || {
-        main_thread(process).is_some_and(|status| {
-            has_signal(&status, "SigPnd:", signal) || has_signal(&status, "ShdPnd:", signal)
-        })
+fn main_thread_takes_now(process: libc::pid_t, signal: c_int) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/self/task/{process}/status")) else {
+        return true;
     };
-    for _ in 0..LOOKS {
-        if !pending() {
-            return;
-        }
-        std::thread::sleep(PAUSE);
-    }
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let gone = field("State:").is_some_and(|state| state.starts_with(['Z', 'X']));
+    let blocked = field("SigBlk:").and_then(|bits| u64::from_str_radix(bits, 16).ok());
+    !gone && blocked.unwrap_or(0) & (1 << (signal - 1)) == 0
 }
-
-/// What the system says of the main thread, a field a line.
-#[cfg(target_os = "linux")]
-fn main_thread(process: libc::pid_t) -> Option<String> {
-    std::fs::read_to_string(format!("/proc/self/task/{process}/status")).ok()
-}
-
-#[cfg(target_os = "linux")]
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
-}
-
-/// Whether the signal is in the set of that name.
-#[cfg(target_os = "linux")]
-fn has_signal(status: &str, set: &str, signal: c_int) -> bool {
-    let bits = field(status, set).and_then(|bits| u64::from_str_radix(bits, 16).ok());
-    bits.unwrap_or(0) & (1 << (signal - 1)) != 0
-}
-
-/// Elsewhere nobody can be asked.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn await_delivery(_: c_int) {}
 
 /// Runs the action that was there before. Async-signal-safe but for what that action does itself.
 fn chain(slot: &Slot, signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {

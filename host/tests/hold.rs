@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 
 use common::{End, Named, Process};
 use lameduck::report::Report;
-use lameduck::{Cause, Effect, Event, Grace, HookId, Phase, Policy, Refused, Settings, Stage};
+use lameduck::{
+    Cause, Effect, Event, Grace, HookId, JobId, Phase, Policy, Refused, Settings, Stage,
+};
+use lameduck_host::fence::Way;
 use lameduck_host::hold::{Hold, HoldError, NotTaken, Options};
 use lameduck_host::interposer::{Interposer, InterposerError, Mode};
 use lameduck_host::ledger::{Ledger, Spacing};
@@ -39,6 +42,7 @@ const TESTS: &[Named] = &[
         "a_blocked_main_thread_is_gone_at_the_deadline",
         a_blocked_main_thread_is_gone_at_the_deadline,
     ),
+    ("a_blocked_embedder_is_gone_at_the_deadline", a_blocked_embedder_is_gone_at_the_deadline),
     ("an_interrupt_ends_the_window_at_once", an_interrupt_ends_the_window_at_once),
     ("two_interrupts_end_the_window_at_once", two_interrupts_end_the_window_at_once),
     ("a_second_terminate_changes_nothing", a_second_terminate_changes_nothing),
@@ -94,6 +98,7 @@ fn main() -> ExitCode {
         ("serve_held", serve_held),
         ("serve_held_by_default", serve_held_by_default),
         ("block_held", block_held),
+        ("block_the_embedder", block_the_embedder),
         ("recycle_a_worker", recycle_a_worker),
         ("stop_two_workers", stop_two_workers),
         ("give_up_rights", give_up_rights),
@@ -357,12 +362,28 @@ fn block_held() {
     let _hold = Hold::start(Options::new(policy), |_| ()).unwrap();
     let _listener = bind();
     loop {
-        std::hint::spin_loop();
+        std::thread::park();
     }
 }
 
-fn a_blocked_main_thread_is_gone_at_the_deadline() {
-    let mut process = Process::start("block_held");
+/// As an embedder is that waits for an interpreter's lock.
+fn block_the_embedder() {
+    install(SIGTERM);
+    let policy = policy(Duration::from_millis(200), Duration::from_secs(1));
+    let wait = |_| loop {
+        std::thread::park();
+    };
+    let hold = Hold::start(Options::new(policy), wait).unwrap();
+    let _listener = bind();
+    let _ = hold.handle(Event::JobStarted { job: JobId(1), name: "export".to_owned() });
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Stops what is blocked, and returns what it left behind.
+fn gone_at_the_deadline(scenario: &str) -> String {
+    let mut process = Process::start(scenario);
     process.number();
     std::thread::sleep(Duration::from_millis(100));
     let asked = Instant::now();
@@ -372,8 +393,26 @@ fn a_blocked_main_thread_is_gone_at_the_deadline() {
     assert_eq!(end.status.code(), Some(1), "{end:?}");
     // T is grace less the margin of a tenth.
     let deadline = Duration::from_millis(900);
-    assert!(took >= deadline && took < deadline + Duration::from_millis(400), "{took:?}");
-    assert!(end.stderr.contains("hard deadline") && end.stderr.contains("handed over"), "{end:?}");
+    assert!(took >= deadline && took < deadline + SLACK, "{took:?}");
+    end.stderr
+}
+
+/// On a machine so busy that the printer missed its 50 ms, another try.
+fn left_behind(scenario: &str) -> String {
+    let report = (0..5).map(|_| gone_at_the_deadline(scenario)).find(|report| !report.is_empty());
+    let report = report.expect("no report");
+    assert!(report.contains("hard deadline"), "{report}");
+    report
+}
+
+fn a_blocked_main_thread_is_gone_at_the_deadline() {
+    let report = left_behind("block_held");
+    assert!(report.contains("handed over"), "{report}");
+}
+
+fn a_blocked_embedder_is_gone_at_the_deadline() {
+    let report = left_behind("block_the_embedder");
+    assert!(report.contains("export") && !report.contains("handed over"), "{report}");
 }
 
 // ---- several processes ----
@@ -436,7 +475,9 @@ fn stop_two_workers() {
             let hold = Hold::start(Options::new(policy(WINDOW, GRACE)), |_| ()).unwrap();
             println!("held");
             await_runs(1);
-            println!("{}", is_fenced(&listener));
+            let ways = hold.ways();
+            let told = matches!(ways[..], [(_, Ok(Way::Fenced(_)))]);
+            println!("{}", told && is_fenced(&listener));
             drop(hold);
             std::process::exit(0);
         }
@@ -891,7 +932,7 @@ fn an_interrupt_that_ends_the_window_is_used_up() {
     await_phase(&hold, Phase::Draining);
     raise(SIGINT);
     await_runs(1);
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(300));
     assert_eq!((RUNS.load(SeqCst), LAST_SIGNAL.load(SeqCst)), (1, SIGTERM));
     // The next is the server's.
     raise(SIGINT);

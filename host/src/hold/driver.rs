@@ -14,7 +14,7 @@ use lameduck::{
 use super::{Asked, Fencing, NEVER, Options, Shared, holders, quiet};
 use crate::clock::{MonotonicNs, now_ns};
 use crate::fence::{self, Survivors, Way};
-use crate::interposer::{self, Interposer};
+use crate::interposer::Interposer;
 use crate::ledger::Ledger;
 use crate::{listeners, terminal};
 
@@ -58,6 +58,9 @@ pub(super) struct Driver<E> {
     /// Nanoseconds that the last look took.
     look: u64,
     handed_over: bool,
+    /// The claims on other signals that are held, and when they shall be delivered.
+    others: Vec<Interposer>,
+    others_from: MonotonicNs,
     told_stopped: bool,
     check: Option<(MonotonicNs, Duration)>,
     deadline: Option<Time>,
@@ -79,6 +82,8 @@ impl<E: FnMut(Effect)> Driver<E> {
             closing: None,
             look: 0,
             handed_over: false,
+            others: Vec::new(),
+            others_from: 0,
             told_stopped: false,
             check: Some((now_ns() + nanos(FIRST_CHECK), FIRST_CHECK)),
             deadline: None,
@@ -94,6 +99,9 @@ impl<E: FnMut(Effect)> Driver<E> {
             let any = !effects.is_empty();
             effects.into_iter().for_each(|effect| self.perform(effect));
             self.hand_over_when_due();
+            if self.others_from <= now_ns() {
+                self.others.clear();
+            }
             if !any {
                 let until = self.look_again(wake);
                 self.shared.waker.wait(until);
@@ -214,13 +222,19 @@ impl<E: FnMut(Effect)> Driver<E> {
         let effects: Vec<Effect> = std::iter::from_fn(|| machine.poll_effect()).collect();
         self.fenced |= effects.iter().any(|e| matches!(e, Effect::FenceListener { .. }));
         self.shared.announce_from.store(self.announce_from(&machine), Relaxed);
-        if let (true, Some(watchdog)) = (self.begun, &self.shared.watchdog) {
-            if machine.hard_deadline() != self.deadline {
-                self.deadline = machine.hard_deadline();
-                self.deadline.map(|deadline| watchdog.arm(deadline.as_nanos()));
+        // A report that is too long leaves the one before.
+        match &self.shared.watchdog {
+            Some(watchdog) if self.begun => {
+                if machine.hard_deadline() != self.deadline {
+                    self.deadline = machine.hard_deadline();
+                    self.deadline.map(|deadline| watchdog.arm(deadline.as_nanos()));
+                }
+                let _ = watchdog.render(self.shared.report(&machine).to_json().as_bytes());
             }
-            // One that is too long leaves the one before.
-            let _ = watchdog.render(self.shared.report(&machine).to_json().as_bytes());
+            Some(watchdog) => {
+                let _ = watchdog.render_serving(&machine.report(now));
+            }
+            None => {}
         }
         (effects, machine.next_wake())
     }
@@ -240,7 +254,7 @@ impl<E: FnMut(Effect)> Driver<E> {
         match effect {
             Effect::FenceListener { listener } if self.is_ours(listener) => {
                 // All at once: finding out who else holds them takes one look at the system's processes.
-                if self.listeners.iter().any(|known| id(known.fd) == listener && !known.fenced) {
+                if self.shared.ways().is_empty() {
                     self.raise_fences();
                 }
             }
@@ -266,11 +280,12 @@ impl<E: FnMut(Effect)> Driver<E> {
         let survivors = match self.fencing {
             Fencing::Always => vec![Survivors::None; fds.len()],
             Fencing::Auto => holders::survivors(&fds),
-            Fencing::Never => return,
+            Fencing::Never => vec![Survivors::SameSocket; fds.len()],
         };
         for (listener, survivors) in self.listeners.iter_mut().zip(survivors) {
             let way = fence::stop_arrivals(listener.fd, survivors);
             listener.fenced = matches!(way, Ok(Way::Fenced(_) | Way::HandedOver));
+            self.shared.ways().push((listener.fd, way));
         }
     }
 
@@ -316,7 +331,7 @@ impl<E: FnMut(Effect)> Driver<E> {
         }
     }
 
-    /// Restores the server's own actions and delivers the first signal, then what else came.
+    /// Restores the server's own actions and delivers the first signal.
     fn hand_over_claims(&mut self, deliver: bool) {
         self.handed_over = true;
         let mut claims = std::mem::take(&mut *self.shared.claims());
@@ -328,16 +343,13 @@ impl<E: FnMut(Effect)> Driver<E> {
                 let _ = watchdog.render(report.to_json().as_bytes());
             }
         }
-        claims.sort_by_key(|claim| claim.signal() != self.signal);
-        for claim in claims {
-            if deliver && claim.signal() == self.signal {
-                claim.deliver();
-                // Of two that are pending at once the system runs the handler of the second first.
-                interposer::await_delivery(self.signal);
-            } else {
-                claim.remove();
-            }
-        }
+        let first = claims.iter().position(|claim| deliver && claim.signal() == self.signal);
+        first.map(|first| claims.swap_remove(first).deliver());
+        // Of two that are pending at once the system runs the handler of the second first: what else is held comes a
+        // moment later. What is not held is restored now.
+        claims.retain(Interposer::holds);
+        self.others = claims;
+        self.others_from = now_ns() + nanos(HEARTBEAT);
     }
 
     /// When to look again, at the latest.
