@@ -709,7 +709,14 @@ fn a_server_that_stops_of_itself_has_no_window() {
 fn closing_comes_even_if_the_server_never_stops() {
     install(SIGTERM);
     let (log, embedder) = log();
-    let policy = policy(SHORT, Duration::from_secs(2));
+    // The drain deadline comes after a second, T much later.
+    let settings = Settings {
+        window: Some(SHORT),
+        grace: Some(Grace::Limited(GRACE)),
+        reserve: Some(Duration::from_secs(8)),
+        ..Settings::default()
+    };
+    let policy = Policy::resolve(&settings, &Settings::default()).unwrap();
     let hold = Hold::start(Options { descriptor: None, ..Options::new(policy) }, embedder).unwrap();
     register(&hold, 1, Stage::Flush);
     raise(SIGTERM);
