@@ -573,13 +573,41 @@ fn main_thread_takes(process: libc::pid_t, signal: c_int) -> bool {
 /// If that cannot be known it is so.
 #[cfg(target_os = "linux")]
 fn main_thread_takes_now(process: libc::pid_t, signal: c_int) -> bool {
-    let Ok(status) = std::fs::read_to_string(format!("/proc/self/task/{process}/status")) else {
-        return true;
-    };
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let gone = field("State:").is_some_and(|state| state.starts_with(['Z', 'X']));
-    let blocked = field("SigBlk:").and_then(|bits| u64::from_str_radix(bits, 16).ok());
-    !gone && blocked.unwrap_or(0) & (1 << (signal - 1)) == 0
+    main_thread(process).is_none_or(|status| {
+        let gone = field(&status, "State:").is_some_and(|state| state.starts_with(['Z', 'X']));
+        !gone && !has_signal(&status, "SigBlk:", signal)
+    })
+}
+
+/// Whether the signal was sent to this process and no handler of it has begun. False where that cannot be known.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_pending(signal: c_int) -> bool {
+    main_thread(wake::process_id()).is_some_and(|status| {
+        has_signal(&status, "SigPnd:", signal) || has_signal(&status, "ShdPnd:", signal)
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_pending(_: c_int) -> bool {
+    false
+}
+
+/// What the system says of the main thread, a field a line.
+#[cfg(target_os = "linux")]
+fn main_thread(process: libc::pid_t) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/self/task/{process}/status")).ok()
+}
+
+#[cfg(target_os = "linux")]
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+/// Whether the signal is in the set of that name.
+#[cfg(target_os = "linux")]
+fn has_signal(status: &str, set: &str, signal: c_int) -> bool {
+    let bits = field(status, set).and_then(|bits| u64::from_str_radix(bits, 16).ok());
+    bits.unwrap_or(0) & (1 << (signal - 1)) != 0
 }
 
 /// Runs the action that was there before. Async-signal-safe but for what that action does itself.

@@ -467,6 +467,7 @@ fn children(process: u32) -> Vec<libc::pid_t> {
 /// As gunicorn does: the parent closes its listener first and then tells both workers.
 fn stop_two_workers() {
     let listener = bind();
+    let (mut read_ready, mut ready) = std::io::pipe().unwrap();
     let workers = [0; 2].map(|_| {
         // SAFETY: there is one thread only, so the child may do anything.
         let worker = unsafe { libc::fork() };
@@ -474,6 +475,7 @@ fn stop_two_workers() {
             install(SIGTERM);
             let hold = Hold::start(Options::new(policy(WINDOW, GRACE)), |_| ()).unwrap();
             println!("held");
+            ready.write_all(&[0]).unwrap();
             await_runs(1);
             let ways = hold.ways();
             let told = matches!(ways[..], [(_, Ok(Way::Fenced(_)))]);
@@ -484,8 +486,7 @@ fn stop_two_workers() {
         worker
     });
     drop(listener);
-    // Both have said so by then; a pipe keeps their lines whole.
-    std::thread::sleep(Duration::from_millis(300));
+    read_ready.read_exact(&mut [0; 2]).unwrap();
     for worker in workers {
         // SAFETY: children of this process.
         unsafe { libc::kill(worker, SIGTERM) };

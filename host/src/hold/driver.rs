@@ -14,7 +14,7 @@ use lameduck::{
 use super::{Asked, Fencing, NEVER, Options, Shared, holders, quiet};
 use crate::clock::{MonotonicNs, now_ns};
 use crate::fence::{self, Survivors, Way};
-use crate::interposer::Interposer;
+use crate::interposer::{self, Interposer};
 use crate::ledger::Ledger;
 use crate::{listeners, terminal};
 
@@ -99,9 +99,7 @@ impl<E: FnMut(Effect)> Driver<E> {
             let any = !effects.is_empty();
             effects.into_iter().for_each(|effect| self.perform(effect));
             self.hand_over_when_due();
-            if self.others_from <= now_ns() {
-                self.others.clear();
-            }
+            self.deliver_others();
             if !any {
                 let until = self.look_again(wake);
                 self.shared.waker.wait(until);
@@ -345,11 +343,22 @@ impl<E: FnMut(Effect)> Driver<E> {
         }
         let first = claims.iter().position(|claim| deliver && claim.signal() == self.signal);
         first.map(|first| claims.swap_remove(first).deliver());
-        // Of two that are pending at once the system runs the handler of the second first: what else is held comes a
-        // moment later. What is not held is restored now.
+        // What is not held is restored now.
         claims.retain(Interposer::holds);
         self.others = claims;
         self.others_from = now_ns() + nanos(HEARTBEAT);
+    }
+
+    /// Of two signals that are pending at once the system runs the handler of the second first. So what else is held
+    /// follows when the first was taken, and a moment later.
+    fn deliver_others(&mut self) {
+        if !self.others.is_empty() && self.others_from <= now_ns() {
+            if interposer::is_pending(self.signal) {
+                self.others_from = now_ns() + nanos(HEARTBEAT);
+            } else {
+                self.others.clear();
+            }
+        }
     }
 
     /// When to look again, at the latest.

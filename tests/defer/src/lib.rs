@@ -1,6 +1,8 @@
 //! A hold behind a few C functions, so that a test's Python server can load it. Not the C ABI: one hold a
 //! process, and errors only as text on standard error.
 
+#![cfg(unix)]
+
 use std::ffi::{c_int, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
