@@ -53,6 +53,7 @@ const SCENARIOS: &[Named] = &[
     ("a_forked_child_has_the_servers_own_action", a_forked_child_has_the_servers_own_action),
     ("a_cloned_child_chains", a_cloned_child_chains),
     ("giving_up_races_with_arrivals", giving_up_races_with_arrivals),
+    ("giving_up_for_good_races_with_an_arrival", giving_up_for_good_races_with_an_arrival),
 ];
 
 fn main() -> ExitCode {
@@ -95,6 +96,7 @@ fn main() -> ExitCode {
         a_forked_child_has_the_servers_own_action,
         a_cloned_child_chains,
         giving_up_races_with_arrivals,
+        giving_up_for_good_races_with_an_arrival,
     ]
     .to_vec();
     assert_eq!(tests.len(), SCENARIOS.len());
@@ -437,7 +439,7 @@ fn await_runs(runs: u32) {
     let limit = now_ns() + 5_000_000_000;
     while RUNS.load(SeqCst) < runs {
         assert!(now_ns() < limit, "{} of {runs} runs", RUNS.load(SeqCst));
-        std::hint::spin_loop();
+        std::thread::yield_now();
     }
     assert_eq!(RUNS.load(SeqCst), runs);
 }
@@ -683,18 +685,21 @@ fn a_forked_child_has_the_servers_own_action() {
 
 fn a_cloned_child_chains() {
     install(SIGTERM, PLAIN(), 0);
-    let _interposer = Interposer::defer(SIGTERM).unwrap();
+    let interposer = Interposer::defer(SIGTERM).unwrap();
+    raise(SIGTERM);
     // SAFETY: there is one thread only; no `pthread_atfork` handler runs.
     let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
     in_child(child as libc::pid_t, || {
         raise(SIGTERM);
         assert_eq!(RUNS.load(SeqCst), 1);
         let own = Interposer::defer(SIGTERM).unwrap();
+        assert!(!own.holds(), "the parent's signal is not the child's");
         raise(SIGTERM);
         assert_eq!((own.arrivals(), RUNS.load(SeqCst)), (1, 1));
         own.deliver();
         assert_eq!((RUNS.load(SeqCst), installed(SIGTERM).sa_sigaction), (2, PLAIN()));
     });
+    assert!(interposer.holds() && interposer.take());
 }
 
 fn giving_up_races_with_arrivals() {
@@ -713,4 +718,33 @@ fn giving_up_races_with_arrivals() {
         quit.store(true, SeqCst);
     });
     assert_eq!(RUNS.load(SeqCst), 20_000, "each signal ran the handler once");
+}
+
+/// The one above, without a next interposer that would find what the last one left.
+fn giving_up_for_good_races_with_an_arrival() {
+    const ROUNDS: u32 = 60_000;
+    install(SIGTERM, PLAIN(), 0);
+    let (round, installed) = (AtomicU32::new(0), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 1..=ROUNDS {
+                while round.load(SeqCst) < number {
+                    std::thread::yield_now();
+                }
+                let interposer = Interposer::defer(SIGTERM).unwrap();
+                installed.store(number, SeqCst);
+                drop(interposer);
+            }
+        });
+        for number in 1..=ROUNDS {
+            round.store(number, SeqCst);
+            while installed.load(SeqCst) < number {
+                std::thread::yield_now();
+            }
+            // A little later each time, so that some meet.
+            (0..number % 128).for_each(|_| std::hint::spin_loop());
+            raise(SIGTERM);
+            await_runs(number);
+        }
+    });
 }
