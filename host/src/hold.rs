@@ -17,6 +17,10 @@
 //! What is the operating system's is done here. Every other [`Effect`] goes to the embedder, on the hold's thread and under no
 //! lock; it answers with [`Hold::handle`], from any thread. The hold accepts nothing and closes nothing.
 //!
+//! A Unix socket is not fenced: whatever makes it refuse makes the server's own `accept` fail, which a server that is not told
+//! takes for an error. There the hand-over waits for a moment at which the queue is empty, and what arrives between that and
+//! the server's close is lost.
+//!
 //! If the server has not stopped by the drain deadline, the machine goes on to Closing without it, so that logs are
 //! still flushed before T.
 //!

@@ -22,8 +22,8 @@ VENV = TARGET / "defer-venv"
 CLIENTS = 40
 GRACE_MS = 10_000
 
-# name: what to run, in how many workers, when to fence. The last three are stopped as a whole by a parent that keeps the
-# listener, which nobody but the operator can know.
+# name: what to run, in how many workers, when to fence. uvicorn's supervisor keeps the listener, and here it stops all
+# workers, which nobody but the operator can know.
 SERVERS = {
     "uvicorn, asyncio": ("uvicorn asgi:app --loop asyncio --port {port} --log-level warning", 1, "auto"),
     "uvicorn, uvloop": ("uvicorn asgi:app --loop uvloop --port {port} --log-level warning", 1, "auto"),
@@ -41,11 +41,11 @@ SERVERS = {
         "auto",
     ),
     "uvicorn, 2 workers": ("uvicorn asgi:app --workers 2 --port {port} --log-level warning", 2, "always"),
-    "granian": ("granian asgi:app --interface asgi --port {port} --log-level warning", 1, "always"),
+    "granian": ("granian asgi:app --interface asgi --port {port} --log-level warning", 1, "auto"),
     "granian, 2 workers": (
         "granian asgi:app --interface asgi --workers 2 --port {port} --log-level warning",
         2,
-        "always",
+        "auto",
     ),
 }
 

@@ -53,8 +53,8 @@ pub(super) struct Driver<E> {
     begun: bool,
     /// Emptying has begun.
     fenced: bool,
-    /// Since when only the queues keep the signal, and until when they may.
-    closing: Option<(MonotonicNs, MonotonicNs)>,
+    /// Since when only what is under way to the server keeps the signal.
+    closing: Option<MonotonicNs>,
     /// Nanoseconds that the last look took.
     look: u64,
     handed_over: bool,
@@ -257,10 +257,7 @@ impl<E: FnMut(Effect)> Driver<E> {
                 }
             }
             Effect::CloseListener { listener } if self.is_ours(listener) => {
-                if self.closing.is_none() {
-                    let since = now_ns();
-                    self.closing = Some((since, since + nanos(self.patience())));
-                }
+                self.closing.get_or_insert(now_ns());
             }
             effect => {
                 // The panic was printed by its hook.
@@ -282,20 +279,8 @@ impl<E: FnMut(Effect)> Driver<E> {
         };
         for (listener, survivors) in self.listeners.iter_mut().zip(survivors) {
             let way = fence::stop_arrivals(listener.fd, survivors);
-            listener.fenced = matches!(way, Ok(Way::Fenced(_) | Way::HandedOver));
+            listener.fenced = matches!(way, Ok(Way::Fenced(_)));
             self.shared.ways().push((listener.fd, way));
-        }
-    }
-
-    /// How long the queues may keep the signal.
-    fn patience(&self) -> Duration {
-        let machine = self.shared.machine();
-        // What arrives at an open listener never ends: there a favourable moment is all that can be had.
-        let any_open = self.listeners.iter().any(|listener| !listener.fenced);
-        if any_open || self.listeners.is_empty() {
-            machine.policy().settle.value
-        } else {
-            FENCED_AT_MOST
         }
     }
 
@@ -314,19 +299,24 @@ impl<E: FnMut(Effect)> Driver<E> {
             let machine = self.shared.machine();
             (machine.phase(), machine.policy().settle.value)
         };
-        let due = match self.closing {
-            None => phase != Phase::Draining,
-            Some((since, until)) => {
-                let now = now_ns();
-                let fds: Vec<RawFd> = self.listeners.iter().map(|listener| listener.fd).collect();
-                let quiet = quiet::are_quiet(&fds, settle, now - since);
-                self.look = now_ns() - now;
-                now >= until || phase != Phase::Draining || quiet
-            }
-        };
+        let due = phase != Phase::Draining
+            || self
+                .closing
+                .is_some_and(|since| self.is_quiet(Duration::from_nanos(now_ns() - since), settle));
         if due {
             self.hand_over_claims(true);
         }
+    }
+
+    /// Whether nothing more is to be waited for, so long after the listeners have settled.
+    fn is_quiet(&mut self, waited: Duration, settle: Duration) -> bool {
+        // What arrives at an open listener never ends: there a favourable moment is all that can be had.
+        let waiting = self.listeners.iter().filter(|known| known.fenced || waited < settle);
+        let fds: Vec<RawFd> = waiting.map(|listener| listener.fd).collect();
+        let before = now_ns();
+        let quiet = quiet::are_quiet(&fds, settle, nanos(waited));
+        self.look = now_ns() - before;
+        quiet || waited >= FENCED_AT_MOST
     }
 
     /// Restores the server's own actions and delivers the first signal.
