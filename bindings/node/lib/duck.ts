@@ -96,7 +96,9 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       },
     });
     this.#log.info(`policy: ${this.#driver.describePolicy()}`);
+    this.#lookAround();
     const numbers = this.#signals.listen(options.signals, interactive());
+    if (options.signals.length > 0) this.#signals.listenToParent();
     if (this.#exit) {
       this.#signals.listenForErrors();
       this.#watch(numbers);
@@ -271,12 +273,32 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     }
   }
 
+  /** Whoever supervises this process, and what it allows, belongs into the first lines of the log. */
+  #lookAround(): void {
+    const { line, supervised, warnings } = this.#driver.surroundings();
+    if (supervised) this.#log.info(line);
+    for (const warning of warnings) this.#log.warn(warning);
+    const trouble = this.#driver.connectService();
+    if (trouble !== null) this.#log.warn(trouble);
+  }
+
+  /** systemd hears that the server is ready, stopping, and what it waits for. */
+  #tellService(): void {
+    const trouble = this.#driver.tellService();
+    if (trouble !== null) this.#log.warn(trouble);
+  }
+
   /** Whether the server may listen. */
   #listening(server: NetServer): boolean {
     // `listen()` makes it listen at once, and says so a turn later.
     if (this.#listeners.idOf(server) !== undefined) return true;
     const id = this.#listeners.opened(server);
-    if (this.#driver.listenerOpened(id) === null) return true;
+    if (this.#driver.listenerOpened(id) === null) {
+      this.#driver.serves();
+      this.#tellService();
+      this.#signals.tellParent();
+      return true;
+    }
     this.#listeners.closed(id);
     this.#listeners.refuse(server);
     return false;
@@ -336,6 +358,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     } finally {
       this.#pumping = false;
     }
+    this.#tellService();
     clearTimeout(this.#timer);
     if (this.#phase === 'done') return;
     const wake = Math.min(this.#driver.wakeIn() ?? HEARTBEAT_MS, HEARTBEAT_MS);

@@ -1,3 +1,4 @@
+import cluster from 'node:cluster';
 import { type Server, Server as NetServer } from 'node:net';
 
 import type { Log } from './log.js';
@@ -47,6 +48,11 @@ export class Listeners {
   fence(id: number): void {
     const server = this.#open.get(id);
     const descriptor = server && descriptorOf(server);
+    if (cluster.isWorker) {
+      // The listener is the primary's, and other workers go on accepting from it.
+      this.#log.info('window ended; not fenced: others go on accepting from the same listener');
+      return;
+    }
     if (descriptor === undefined) {
       this.#log.info('window ended; this listener has no descriptor to fence, accepting to the end');
       return;

@@ -1,3 +1,4 @@
+import cluster from 'node:cluster';
 import { constants } from 'node:os';
 
 import type { Log } from './log.js';
@@ -9,14 +10,18 @@ export interface Wishes {
   readonly stopping: boolean;
 }
 
-type Heard = NodeJS.Signals | 'uncaughtException';
+type Heard = NodeJS.Signals | 'disconnect' | 'message' | 'uncaughtException';
 type Handler = (error: unknown, origin: unknown) => void;
 
-/** Listens to the signals and to errors that nobody caught. */
+/** PM2 puts an app's settings into its environment. */
+const underPm2 = process.env.pm_id !== undefined && process.send !== undefined;
+
+/** Listens to the signals, to the parent process and to errors that nobody caught. */
 export class Signals {
   readonly #handlers: [Heard, Handler][] = [];
   readonly #log: Log;
   readonly #wishes: Wishes;
+  #told = false;
 
   constructor(log: Log, wishes: Wishes) {
     this.#log = log;
@@ -44,6 +49,36 @@ export class Signals {
       this.#log.warn(`${cause}: ${text}`);
       this.#wishes.stop(cause, text.split('\n', 1)[0]!);
     });
+  }
+
+  /**
+   * PM2 asks with a message where there are no signals (`shutdown_with_message`), and a cluster's
+   * worker whose primary is gone would serve nobody.
+   */
+  listenToParent(): void {
+    if (underPm2) {
+      this.#on('message', (message: unknown) => {
+        if (message === 'shutdown') this.#wishes.stop('peer_message', "PM2's message 'shutdown'");
+      });
+      // Nor does listening for it keep alive a program that has nothing else to do.
+      process.channel?.unref();
+    }
+    if (cluster.isWorker) {
+      const gone = () => {
+        if (!cluster.worker || cluster.worker.exitedAfterDisconnect) return;
+        // Else Node's own listener, the next one, ends the process with all that is in flight.
+        cluster.worker.exitedAfterDisconnect = true;
+        this.#wishes.stop('parent_gone', 'the primary is gone');
+      };
+      this.#handlers.push(['disconnect', gone]);
+      process.prependListener('disconnect', gone);
+    }
+  }
+
+  /** PM2 waits for this with `wait_ready`; without, it does not mind. */
+  tellParent(): void {
+    if (underPm2 && !this.#told) process.send?.('ready');
+    this.#told = true;
   }
 
   remove(): void {

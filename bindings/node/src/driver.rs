@@ -11,7 +11,7 @@ use napi_derive::napi;
 
 use crate::convert::{self, refusal};
 use crate::effect::{self, JsEffect, JsWake};
-use crate::os::Watch;
+use crate::os::{JsSurroundings, Service, Watch, surroundings};
 use crate::policy::{self, JsSettings};
 
 /// One machine with its ledger. Every event method returns `null`, or the name of the
@@ -22,6 +22,7 @@ pub struct Driver {
     machine: Machine,
     ledger: Arc<Ledger>,
     watch: Option<Watch>,
+    service: Option<Service>,
 }
 
 #[napi]
@@ -32,7 +33,7 @@ impl Driver {
     pub fn new(settings: JsSettings, variables: HashMap<String, String>) -> Result<Self> {
         let policy = policy::resolve(&settings, &variables)?;
         let ledger = Arc::new(Ledger::new(Spacing::Dense));
-        Ok(Self { machine: Machine::new(policy), ledger, watch: None })
+        Ok(Self { machine: Machine::new(policy), ledger, watch: None, service: None })
     }
 
     /// The policy as one line: each time and where it came from.
@@ -353,6 +354,9 @@ impl Driver {
         }
         let mut effects = Vec::new();
         while let Some(next) = self.machine.poll_effect() {
+            if let Some(service) = &mut self.service {
+                service.effect(&next);
+            }
             effects.push(effect::effect(next));
         }
         if let Some(watch) = &self.watch {
@@ -388,6 +392,41 @@ impl Driver {
     pub fn blockers(&self, most: u32, now: Option<BigInt>) -> Result<String> {
         let blockers = self.machine.blockers(convert::moment(now)?, most as usize);
         serde_json::to_string(&blockers).map_err(|error| convert::invalid(error.to_string()))
+    }
+
+    /// Who supervises this process, and what is wrong between it and the policy.
+    #[napi]
+    pub fn surroundings(&self) -> JsSurroundings {
+        surroundings(&self.machine)
+    }
+
+    /// Finds the service manager's socket in the environment. Returns `null`, or the sentence
+    /// that says why nothing can be told there.
+    #[napi]
+    pub fn connect_service(&mut self) -> Option<String> {
+        match Service::connect() {
+            Ok(service) => {
+                self.service = service;
+                None
+            }
+            Err(sentence) => Some(sentence),
+        }
+    }
+
+    /// Every server that was asked to listen does.
+    #[napi]
+    pub fn serves(&mut self) {
+        if let Some(service) = &mut self.service {
+            service.serves();
+        }
+    }
+
+    /// Tells the service manager what is new. Returns `null`, or once the sentence that says why
+    /// it does not hear.
+    #[napi]
+    pub fn tell_service(&mut self) -> Result<Option<String>> {
+        let now = convert::moment(None)?;
+        Ok(self.service.as_mut().and_then(|service| service.tell(&self.machine, now)))
     }
 
     /// Starts the hard deadline's guard: from now on the first of `signals` to arrive

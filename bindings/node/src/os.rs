@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lameduck::{Report, Time};
+use lameduck::{Effect, Machine, Report, Time};
 use lameduck_host::fence::{self, Fence};
 use lameduck_host::interposer::Interposer;
 use lameduck_host::ledger::Ledger;
+use lameduck_host::notices::Notices;
+use lameduck_host::notify::Notifier;
+use lameduck_host::supervisor::Surroundings;
 use lameduck_host::watchdog::{Options, Watchdog};
 use lameduck_host::{clock, last_look, terminal};
-use napi::Result;
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 
@@ -23,7 +25,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Call after Node has its own handlers for the signals.
-    pub(crate) fn start(signals: &[i32], budget: Duration, ledger: Arc<Ledger>) -> Result<Self> {
+    pub(crate) fn start(signals: &[i32], budget: Duration, ledger: Arc<Ledger>) -> napi::Result<Self> {
         // In this order: a signal between the two would arm nothing.
         let watchdog = Watchdog::start(Options {
             signals: signals.to_vec(),
@@ -37,7 +39,7 @@ impl Watch {
             .map(|signal| {
                 Interposer::chain(*signal).map_err(|error| convert::invalid(error.to_string()))
             })
-            .collect::<Result<Vec<_>>>()?;
+            .collect::<napi::Result<Vec<_>>>()?;
         Ok(Self { watchdog, interposers })
     }
 
@@ -56,6 +58,55 @@ impl Watch {
 
     pub(crate) fn first_arrival(&self) -> Option<u64> {
         self.interposers.iter().filter_map(Interposer::first_arrival).min()
+    }
+}
+
+/// The service manager, and what it was told. What it does not hear it does not miss: nothing here
+/// holds a shutdown up.
+pub(crate) struct Service {
+    notices: Notices,
+    notifier: Notifier,
+}
+
+impl Service {
+    /// Or the sentence that says why it cannot be told.
+    pub(crate) fn connect() -> Result<Option<Self>, String> {
+        let notifier = Notifier::from_environment().map_err(|error| error.to_string())?;
+        Ok(notifier.map(|notifier| Self { notices: Notices::new(), notifier }))
+    }
+
+    pub(crate) fn serves(&mut self) {
+        self.notices.serves();
+    }
+
+    pub(crate) fn effect(&mut self, effect: &Effect) {
+        self.notices.effect(effect);
+    }
+
+    /// Says what there is to say; trouble is returned once.
+    pub(crate) fn tell(&mut self, machine: &Machine, now: Time) -> Option<String> {
+        let message = self.notices.poll(machine, now)?;
+        self.notifier.send(&message).map(|error| error.to_string())
+    }
+}
+
+/// Who supervises this process, and what is wrong between it and the policy.
+#[napi(object)]
+pub struct JsSurroundings {
+    /// For the start line.
+    pub line: String,
+    /// Whether anybody is known to supervise it.
+    pub supervised: bool,
+    /// Sentences for the log.
+    pub warnings: Vec<String>,
+}
+
+pub(crate) fn surroundings(machine: &Machine) -> JsSurroundings {
+    let here = Surroundings::here();
+    JsSurroundings {
+        line: here.describe(),
+        supervised: !here.supervisors.is_empty(),
+        warnings: here.warnings(machine.policy()),
     }
 }
 

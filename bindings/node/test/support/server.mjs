@@ -27,9 +27,10 @@ export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
  * - `setup(ctx)`: runs after attaching, before listening
  * - `secure`, `express`: https, an Express app
  * - `http2`: HTTP/2, without TLS; with `secure` also HTTP/1.1
+ * - `ipc`: a channel to the server, as PM2 and cluster have one
  * - `listen: false`: the test listens itself through `run`
  */
-export async function start(t, { options = BUDGET, setup, secure = false, http2 = false, express = false, listen = true, env = {} } = {}) {
+export async function start(t, { options = BUDGET, setup, secure = false, http2 = false, express = false, listen = true, env = {}, ipc = false } = {}) {
   const config = {
     options: typeof options === 'object' ? JSON.stringify(options) : `${options}`,
     setup: setup && `${setup}`,
@@ -40,7 +41,7 @@ export async function start(t, { options = BUDGET, setup, secure = false, http2 
   };
   const child = spawn(process.execPath, [FIXTURE], {
     env: { ...process.env, NODE_ENV: 'production', NODE_OPTIONS: '', FIXTURE: JSON.stringify(config), ...env },
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe', ...(ipc ? ['ipc'] : [])],
   });
   const server = new Server(child);
   // Nothing a test waits for comes later than this; a test that would hang fails instead.
@@ -62,6 +63,8 @@ class Server {
     this.child = child;
     this.pid = child.pid;
     this.events = [];
+    /** The first message over the channel, if there is one. */
+    this.message = new Promise((resolve) => child.once('message', resolve));
     this.stdout = '';
     this.stderr = '';
     let rest = '';
