@@ -2,7 +2,8 @@
 //!
 //! Counting without a language border ([`ledger`]), signals ([`interposer`]), the end of the process
 //! at the hard deadline ([`watchdog`]), listening sockets ([`fence`], [`drain`]), sockets about to be closed
-//! ([`last_look`], [`linger`]), a window around a server that knows nothing of it ([`hold`]), and the clock of all of
+//! ([`last_look`], [`linger`]), a window around a server that knows nothing of it ([`hold`]), worker processes ([`tree`]), who
+//! supervises this one ([`supervisor`]) and what it is told ([`notices`], [`notify`]), and the clock of all of
 //! them ([`clock`]). Nothing here decides anything; that is the `lameduck` crate's part. All unsafe code of the project that
 //! is not a language binding is here.
 //!
@@ -31,6 +32,8 @@ pub mod notify;
 mod provisional;
 pub mod supervisor;
 pub mod terminal;
+#[cfg(unix)]
+pub mod tree;
 #[cfg(unix)]
 mod unhandled;
 #[cfg(unix)]

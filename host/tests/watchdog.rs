@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::catch_unwind;
 use std::process::{ExitCode, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ const PROMISE: u64 = 100 * MS;
 const REPORT: &[u8] = br#"{"schema":"lameduck-report/1","phase":"draining"}"#;
 
 fn main() -> ExitCode {
+    if !common::is_scenario() {
+        std::thread::spawn(measure_oversleep);
+    }
     common::run(
         &[
             ("a_spinning_process_is_gone_in_time", || in_time(a_spinning_process_is_gone_in_time)),
@@ -113,16 +116,36 @@ fn main() -> ExitCode {
     )
 }
 
-/// On a machine with more to do than processors even a thread that only sleeps is sometimes late by more than the promise
-/// allows. Three tries then: what is late by its own fault is late each time.
+/// On a machine with more to do than processors even a thread that only sleeps is late. How late is measured beside each
+/// test, and such a test has three tries: what is late by its own fault is late each time.
 fn in_time(test: fn()) {
     for _ in 0..2 {
+        OVERSLEPT.store(0, SeqCst);
         if catch_unwind(test).is_ok() {
             return;
         }
         println!("  once more");
     }
+    OVERSLEPT.store(0, SeqCst);
     test();
+}
+
+/// By how much a thread that only sleeps was late at most, in nanoseconds.
+static OVERSLEPT: AtomicU64 = AtomicU64::new(0);
+
+fn measure_oversleep() {
+    const NAP: Duration = Duration::from_millis(5);
+    loop {
+        let before = now_ns();
+        std::thread::sleep(NAP);
+        OVERSLEPT.fetch_max(now_ns() - before - NAP.as_nanos() as u64, SeqCst);
+    }
+}
+
+/// Between the deadline and what this test sees of the end, four threads are woken one after the other: the killer, the
+/// printer, the killer again, this one. (The one that spins has to run too, to notice that it is to end.)
+fn machine_is_late_by() -> u64 {
+    OVERSLEPT.load(SeqCst) * 4
 }
 
 fn options() -> Options {
@@ -144,7 +167,8 @@ fn assert_gone_in_time(end: &End, deadline: u64) {
     assert_eq!(end.status.code(), Some(3), "{end:?}");
     assert!(end.gone >= deadline, "{} ms too early", (deadline - end.gone) / MS);
     let late = end.gone - deadline;
-    assert!(late <= PROMISE, "{} ms after the deadline", late / MS);
+    let allowed = PROMISE + machine_is_late_by();
+    assert!(late <= allowed, "{} ms after the deadline, {} allowed", late / MS, allowed / MS);
     println!("  gone {:.1} ms after the deadline", late as f64 / MS as f64);
 }
 
@@ -456,17 +480,17 @@ fn an_unhandled_signal_is_reported_with_what_serving_knew() {
 
 /// Handles the signal, drains for a while, then blocks.
 fn blocked() {
-    let (interposer, watchdog) = server(500 * MS);
+    let (interposer, watchdog) = server(1_000 * MS);
     say(0);
     while HANDLED.load(SeqCst) == 0 {
         std::thread::yield_now();
     }
     let arrival = interposer.first_arrival().unwrap();
-    watchdog.arm(arrival + 450 * MS); // the driver's own deadline counts
+    watchdog.arm(arrival + 900 * MS); // the driver's own deadline counts
     while now_ns() < arrival + 100 * MS {
         watchdog.render(REPORT).unwrap();
     }
-    say(arrival + 450 * MS);
+    say(arrival + 900 * MS);
     spin_for_ever();
 }
 
@@ -478,7 +502,7 @@ fn a_loop_blocked_while_draining_is_named() {
     let end = process.end();
     assert_gone_in_time(&end, deadline);
     assert_printed(&end, &["reached: event loop blocked for", "5 connections, 10 requests"]);
-    assert!((200..450).contains(&printed_number(&end, "blocked for ")), "{end:?}");
+    assert!((200..900).contains(&printed_number(&end, "blocked for ")), "{end:?}");
     let report = r#"{"schema":"lameduck-report/1","phase":"draining","event_loop_blocked_ms":"#;
     assert!(end.stderr.contains(report), "{end:?}");
 }

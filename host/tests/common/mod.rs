@@ -44,6 +44,12 @@ pub fn run(tests: &[Named], scenarios: &[Named]) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
 }
 
+/// Whether this process runs a scenario for another.
+#[allow(dead_code)]
+pub fn is_scenario() -> bool {
+    std::env::var_os(SCENARIO).is_some()
+}
+
 /// A process that runs a scenario. It is killed when the test ends, whatever happens.
 pub struct Process {
     pub child: Child,
