@@ -31,8 +31,8 @@
 //! |---|---|
 //! | closes, with a queue | reset |
 //! | `connect(AF_UNSPEC)` or `shutdown(SHUT_RD)`, with a queue | reset |
-//! | a filter | dropped, not moved to the others; when it has closed, the repeated SYNs reach them after 1 s |
-//! | another interface | waits likewise: the others' hash still chooses it (unless all members do it: all refused) |
+//! | a fence by filter | dropped, not moved to the others; when it has closed, the repeated SYNs reach them after 1 s |
+//! | a fence by interface | likewise: the group's hash still chooses it, and it cannot answer; refused if all members do it |
 //! | a program for the group (`SO_ATTACH_REUSEPORT_CBPF`) that never chooses it | goes to the others |
 //! | closes, with `net.ipv4.tcp_migrate_req` = 1 | moves to the others with its queue and its handshakes |
 //!
@@ -164,17 +164,17 @@ impl std::error::Error for FenceError {}
 /// [`FenceError::Closed`], [`FenceError::NotASocket`], [`FenceError::NotListening`]; nothing has changed then.
 pub fn stop_arrivals(fd: RawFd, survivors: Survivors) -> Result<Way, FenceError> {
     check_listening(fd)?;
-    let raised = match survivors {
-        Survivors::None => Fence::raise(fd).map(|fence| fence.arrivals()),
-        // Another interface would not keep the group's hash from choosing this socket.
-        Survivors::OwnSockets if !system::queue_migrates(fd) => {
-            system::raise_filter(fd).map(|()| Arrivals::Dropped)
-        }
-        Survivors::OwnSockets => return Ok(Way::HandedOver),
+    match survivors {
+        Survivors::OwnSockets if system::queue_migrates(fd) => return Ok(Way::HandedOver),
         Survivors::SameSocket => return Ok(Way::Shared),
-    };
-    match raised {
-        Ok(arrivals) | Err(FenceError::AlreadyFenced { arrivals }) => Ok(Way::Fenced(arrivals)),
+        Survivors::None | Survivors::OwnSockets => {}
+    }
+    match Fence::raise(fd).map(|fence| fence.arrivals()) {
+        Ok(arrivals) | Err(FenceError::AlreadyFenced { arrivals }) => {
+            // The group goes on choosing this socket, which then cannot answer.
+            let in_a_group = survivors == Survivors::OwnSockets;
+            Ok(Way::Fenced(if in_a_group { Arrivals::Dropped } else { arrivals }))
+        }
         Err(error @ (FenceError::Closed | FenceError::NotASocket | FenceError::NotListening)) => {
             Err(error)
         }

@@ -3,6 +3,7 @@
 mod net;
 
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Instant;
 
 use lameduck_host::drain::{Drain, Over, Step};
 use lameduck_host::fence::{Survivors, Way, pending};
@@ -60,8 +61,22 @@ fn it_ends_at_the_deadline_and_says_who_is_left() {
 #[test]
 fn a_blocking_listener_does_not_block_it() {
     let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let limit = libc::timeval { tv_sec: LONG.as_secs() as _, tv_usec: 0 };
+    // SAFETY: the pointer is to a timeval, of the length given. It bounds how long `accept` blocks.
+    let failed = unsafe {
+        libc::setsockopt(
+            server.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVTIMEO,
+            (&raw const limit).cast(),
+            size_of_val(&limit) as u32,
+        )
+    };
+    assert_eq!(failed, 0);
+    let begin = Instant::now();
     let mut drain = begin_at_0(server.as_raw_fd());
     assert_eq!(step(&mut drain, 0), "Wait { until: 100 }");
+    assert!(begin.elapsed() < LONG, "it blocked");
     assert_eq!(step(&mut drain, 100), "Over(Empty)");
 }
 

@@ -24,25 +24,30 @@ fn a_member_leaves_its_group_and_nobody_is_reset() {
     on_a_slow_link(DELAY, |link| {
         for near in NEAR {
             set_sysctl("net/ipv4/tcp_migrate_req", "0").unwrap();
-            let lost = (0..10).map(|_| leave_a_group(link, near, None).0);
+            let lost = (0..10).map(|_| leave_a_group(link, near, None, false).0);
             let lost = lost.inspect(|fates| eprintln!("{near} closed: {fates:?}"));
             assert!(lost.into_iter().any(|fates| fates.reset > 0), "the test cannot fail");
 
-            let (early, late) = leave_a_group(link, near, Some(Way::Fenced(Arrivals::Dropped)));
-            assert_eq!(early, Fates { served: CLIENTS, ..Fates::default() });
-            assert_eq!(late, Fates { served: LATE, ..Fates::default() });
-
+            let nobody_is_lost = |way, locked| {
+                let (early, late) = leave_a_group(link, near, Some(way), locked);
+                assert_eq!(early, Fates { served: CLIENTS, ..Fates::default() });
+                assert_eq!(late, Fates { served: LATE, ..Fates::default() });
+            };
+            nobody_is_lost(Way::Fenced(Arrivals::Dropped), false);
+            nobody_is_lost(Way::Fenced(Arrivals::Dropped), true);
             set_sysctl("net/ipv4/tcp_migrate_req", "1").unwrap();
-            let (early, late) = leave_a_group(link, near, Some(Way::HandedOver));
-            assert_eq!(early, Fates { served: CLIENTS, ..Fates::default() });
-            assert_eq!(late, Fates { served: LATE, ..Fates::default() });
+            nobody_is_lost(Way::HandedOver, false);
         }
     });
 }
 
-/// The fates of those who came before one of two left, and of those who came while it did.
-fn leave_a_group(link: &Link, near: IpAddr, way: Option<Way>) -> (Fates, Fates) {
+/// The fates of those who came before one of two left, and of those who came while it did. `locked`: no filter can
+/// be set.
+fn leave_a_group(link: &Link, near: IpAddr, way: Option<Way>, locked: bool) -> (Fates, Fates) {
     let leaving = member(SocketAddr::new(near, 0));
+    if locked {
+        lock_filter(leaving.as_raw_fd());
+    }
     let staying = member(leaving.local_addr().unwrap());
     let to = far(leaving.local_addr().unwrap());
     let early = connect_many(to, CLIENTS);

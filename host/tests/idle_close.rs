@@ -208,9 +208,14 @@ fn answer_the_first_of_two(close: fn(TcpStream)) -> usize {
 #[test]
 fn the_client_sees_the_end_at_once_and_may_take_its_time() {
     let (connection, mut client) = pair();
+    let begin = Instant::now();
+    for socket in [&connection, &client] {
+        socket.set_read_timeout(Some(LONG)).unwrap();
+    }
     let mut linger = Linger::begin(&connection, 10, 1_000).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0, "the half-close");
-    assert_eq!(linger.read(&connection, 0), None, "though the socket would wait");
+    assert_eq!(linger.read(&connection, 0), None);
+    assert!(begin.elapsed() < LONG, "it blocked");
     client.write_all(b"0123456789").unwrap();
     wait_until("the bytes are here", || unread(connection.as_raw_fd()).unwrap() == 10);
     assert_eq!(linger.read(&connection, 999), None);
