@@ -1,6 +1,6 @@
 //! Accepts a stopping listener's queue to its end, for drivers that accept themselves.
 //!
-//! [`Drain::begin`] stops new arrivals as [`stop_arrivals`](crate::fence::stop_arrivals) does; then the driver calls
+//! [`Drain::begin`] stops new arrivals as [`stop_arrivals`] does; then the driver calls
 //! [`Drain::accept`] until it says [`Step::Over`], and closes the listener. Nothing here waits or reads a clock, so it
 //! fits an event loop and a thread alike. A driver whose server accepts by itself calls `stop_arrivals` and watches
 //! [`pending`] instead.
