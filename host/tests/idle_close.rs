@@ -16,7 +16,11 @@ use net::{LONG, allow_descriptors, set_option, wait_until};
 fn pair() -> (TcpStream, TcpStream) {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-    (server.accept().unwrap().0, client)
+    let connection = server.accept().unwrap().0;
+    for socket in [&connection, &client] {
+        socket.set_read_timeout(Some(LONG)).unwrap();
+    }
+    (connection, client)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +194,6 @@ fn answer_the_first_of_two(close: fn(TcpStream)) -> usize {
     set_option(client.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 65_536);
     let reader = std::thread::spawn(move || {
         client.write_all(b"pingping").unwrap();
-        client.set_read_timeout(Some(LONG)).unwrap();
         let mut received = 0;
         let mut buffer = [0; 16_384];
         while let Ok(bytes @ 1..) = client.read(&mut buffer) {
@@ -209,9 +212,6 @@ fn answer_the_first_of_two(close: fn(TcpStream)) -> usize {
 fn the_client_sees_the_end_at_once_and_may_take_its_time() {
     let (connection, mut client) = pair();
     let begin = Instant::now();
-    for socket in [&connection, &client] {
-        socket.set_read_timeout(Some(LONG)).unwrap();
-    }
     let mut linger = Linger::begin(&connection, 10, 1_000).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0, "the half-close");
     assert_eq!(linger.read(&connection, 0), None);

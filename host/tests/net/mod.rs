@@ -164,8 +164,11 @@ pub fn fates(clients: impl IntoIterator<Item = TcpStream>) -> Fates {
     let mut fates = Fates::default();
     for client in clients {
         match connected(&client, LONG).expect("neither connected nor refused") {
-            Ok(()) if served(client).is_ok() => fates.served += 1,
-            Ok(()) => fates.reset += 1,
+            Ok(()) => match served(client) {
+                Ok(()) => fates.served += 1,
+                Err(ErrorKind::ConnectionReset) => fates.reset += 1,
+                Err(kind) => panic!("neither served nor reset: {kind}"),
+            },
             // Completed, and cut before we looked.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => fates.reset += 1,
             Err(error) => {
