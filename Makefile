@@ -78,7 +78,7 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	LAMEDUCK_CLEAN_SHUTDOWNS=10000 cargo test --release --package lameduck-host --test watchdog --locked clean_shutdown
 	for run in {1..20}; do cargo test --quiet --package lameduck-host --test queue --test group --test idle_close --locked; done
 	node bindings/node/test/can-fail.mjs
-	tests/defer/run.py --rounds 6
+	tests/defer/run.py --rounds 10
 	! tests/defer/run.py --held-only --fencing never
 	! node tests/rolling/run.mjs --server plain
 	node tests/rolling/run.mjs --restarts 20
