@@ -76,6 +76,9 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	cargo run --release --package lameduck-simulation --locked -- drains 100000
 	cargo test --release --package lameduck-simulation --locked
 	LAMEDUCK_CLEAN_SHUTDOWNS=10000 cargo test --release --package lameduck-host --test watchdog --locked clean_shutdown
+	@if [ "$$(id -u)" = 0 ] && [ -x /lib/systemd/systemd ]; then \
+	  LAMEDUCK_SYSTEMD=1 cargo test --release --package lameduck-host --test systemd --locked; \
+	else echo "not proven: what a real systemd makes of it (that takes root, and systemd)"; fi
 	for run in {1..20}; do cargo test --quiet --package lameduck-host --test queue --test group --test idle_close --locked; done
 	node bindings/node/test/can-fail.mjs
 	tests/defer/run.py --rounds 10

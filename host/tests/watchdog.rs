@@ -38,6 +38,9 @@ fn main() -> ExitCode {
                 in_time(a_process_with_a_jammed_allocator_still_reports)
             }),
             ("a_full_pipe_does_not_delay_the_end", || in_time(a_full_pipe_does_not_delay_the_end)),
+            ("a_full_standard_output_does_not_delay_the_end", || {
+                in_time(a_full_standard_output_does_not_delay_the_end)
+            }),
             ("a_slow_reader_gets_the_whole_report", || {
                 in_time(a_slow_reader_gets_the_whole_report)
             }),
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
             ("locks", locks),
             ("jam", jam),
             ("full_pipe", full_pipe),
+            ("full_stdout", full_stdout),
             ("nonblocking", nonblocking),
             ("broken_pipe", broken_pipe),
             ("unhandled", unhandled),
@@ -332,6 +336,27 @@ fn a_full_pipe_does_not_delay_the_end() {
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     assert!(text.bytes().all(|byte| byte == b'x'));
+}
+
+/// Blocks in a write to standard output, which nobody reads.
+fn full_stdout() {
+    let watchdog = Watchdog::start(options()).unwrap();
+    let deadline = now_ns() + 200 * MS;
+    watchdog.arm(deadline);
+    watchdog.render(REPORT).unwrap();
+    say(deadline);
+    loop {
+        std::io::stdout().write_all(&[b'x'; 4096]).unwrap();
+    }
+}
+
+fn a_full_standard_output_does_not_delay_the_end() {
+    let mut process = Process::start("full_stdout");
+    let deadline = process.number();
+    let end = process.end();
+    assert_gone_in_time(&end, deadline);
+    assert_printed(&end, &["hard deadline reached", r#""phase":"draining""#]);
+    assert!(end.stdout.len() > 4096 && end.stdout.bytes().all(|byte| byte == b'x'));
 }
 
 /// Nobody reads standard error any more: writing to it fails, and raises SIGPIPE where that is not blocked.
