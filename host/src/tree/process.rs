@@ -129,14 +129,15 @@ impl Process {
             if !readable(descriptor) {
                 return Status::Running;
             }
-            let id = descriptor.as_raw_fd().cast_unsigned();
+            let id = descriptor.as_raw_fd() as libc::id_t;
             return match look(libc::P_PIDFD, id) {
                 // It has ended, and may be collected between the two looks, or be nobody's to collect here.
                 Status::Running => Status::Gone,
                 status => status,
             };
         }
-        look(libc::P_PID, self.number.cast_unsigned())
+        // A positive number; the type differs between systems.
+        look(libc::P_PID, self.number as libc::id_t)
     }
 
     /// Sends a signal. That it has ended meanwhile is no trouble: [`status`](Self::status) says so.
