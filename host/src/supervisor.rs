@@ -7,7 +7,7 @@
 //! | Kubernetes | `KUBERNETES_SERVICE_HOST`, the service account's folder, `kubepods` in the control group | `terminationGracePeriodSeconds`, 30 s unless set; a `preStop` hook spends the same time | no: not even the downward API tells it |
 //! | Docker and other container runtimes | `/.dockerenv`, `/run/.containerenv`, the control group | 10 s unless `--stop-timeout` or `stop_grace_period` says otherwise | no |
 //! | systemd | `SYSTEMD_EXEC_PID`, `NOTIFY_SOCKET`, or `INVOCATION_ID` in a unit's control group | `TimeoutStopSec=`, 90 s unless set (`DefaultTimeoutStopSec=`) | no: it is only in the manager's memory, `systemctl show -p TimeoutStopUSec UNIT` asks for it; but more can be asked for, see [`crate::notices`] |
-//! | PM2 | `pm_id` with `pm_exec_path` or `PM2_HOME` | `kill_timeout`, 1.6 s unless set | yes: PM2 puts every setting of an app into its environment; `PM2_KILL_TIMEOUT` in the environment of PM2's own daemon counts too, and shows here if the app was started from the same one |
+//! | PM2 | `pm_id` with `pm_exec_path` or `PM2_HOME` | `kill_timeout`, 1.6 s unless set | yes: PM2 (7.0 in both of its modes) puts every setting of an app into its environment; `PM2_KILL_TIMEOUT` in the environment of PM2's own daemon counts too, and shows here if the app was started from the same one |
 //!
 //! What cannot be read, the operator knows: `LAMEDUCK_GRACE` in the environment is taken as their word, and no
 //! default of a supervisor is held against it.
