@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use lameduck::{
-    Cause, ConnectionId, Effect, Event, HookId, JobId, JobOutcome, ListenerId, NewRequests,
+    Cause, ConnectionId, Effect, Event, Grace, HookId, JobId, JobOutcome, ListenerId, NewRequests,
     Outcome, Phase, Protocol, Readiness, Refused, RequestId, RequestKind, Settings, Stage, Time,
 };
 
@@ -272,6 +272,21 @@ fn idle_means_flushed() {
     driver.take(Event::RequestFlushed { connection: C1, request: R0 });
     driver.run(15_000);
     assert_eq!(driver.report().connections.open, 0);
+}
+
+#[test]
+fn half_a_head_may_take_half_of_what_is_left_when_that_is_little() {
+    let grace = Some(Grace::Limited(Duration::from_secs(6)));
+    let mut driver = Driver::under(Settings { grace, ..Settings::default() });
+    driver.obedient = false;
+    driver.stop(Cause::Terminate);
+    driver.adopt(1, Protocol::Http1, 0);
+    // t1 is 1.5 s, t2 is 4.2 s.
+    driver.run(1_500);
+    driver.take(Event::ConnectionBusy { connection: C1 });
+    driver.run(4_000);
+    let closed = Effect::CloseIdle { connection: C1, look: false };
+    assert_eq!(driver.when(closed), Some(1_500.0 + 2_700.0 / 2.0));
 }
 
 #[test]

@@ -25,7 +25,11 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Call after Node has its own handlers for the signals.
-    pub(crate) fn start(signals: &[i32], budget: Duration, ledger: Arc<Ledger>) -> napi::Result<Self> {
+    pub(crate) fn start(
+        signals: &[i32],
+        budget: Duration,
+        ledger: Arc<Ledger>,
+    ) -> napi::Result<Self> {
         // In this order: a signal between the two would arm nothing.
         let watchdog = Watchdog::start(Options {
             signals: signals.to_vec(),

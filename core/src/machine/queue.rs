@@ -162,3 +162,73 @@ impl PartialEq for Queue {
 }
 
 impl Eq for Queue {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Protocol;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// A queue of connections that are due at these moments.
+    fn queued(moments: &[u64]) -> (Queue, Connections) {
+        let mut queue = Queue::default();
+        let mut connections = Connections::default();
+        for (id, at) in (0..).zip(moments) {
+            let (id, at) = (ConnectionId(id), Time::from_nanos(*at));
+            let connection = Connection::new(id, Protocol::Http1, Time::default());
+            connections.insert(connection).expect("new").queued = Some(at);
+            queue.push((at, id));
+        }
+        (queue, connections)
+    }
+
+    #[test]
+    fn moments_come_in_order_however_far_apart_they_are() {
+        let moments = [
+            3 * SECOND,
+            SECOND,
+            SECOND + 1,
+            1 << 50,
+            (1 << 50) + 5,
+            1 << 43,
+            100 * SECOND,
+            2 * SECOND,
+            u64::MAX - 1,
+            SECOND / 2,
+        ];
+        let (mut queue, connections) = queued(&moments);
+        let mut taken = Vec::new();
+        loop {
+            queue.prune(&connections);
+            let next = queue.next();
+            let Some((at, _)) = queue.take() else { break };
+            assert_eq!(next, Some(at));
+            taken.push(at.as_nanos());
+        }
+        let mut sorted = moments.to_vec();
+        sorted.sort_unstable();
+        assert_eq!(taken, sorted);
+    }
+
+    #[test]
+    fn only_the_first_bucket_is_sorted_and_only_near_ones_have_a_place() {
+        let bucket = 1 << BUCKET;
+        let near: Vec<u64> = (0..100).map(|n| SECOND + n * bucket).collect();
+        let edge = (SECOND >> BUCKET) + NEAR;
+        let far = [(edge << BUCKET) - 1, edge << BUCKET, SECOND + 1_000 * SECOND];
+        let moments = [&near[..], &far[..]].concat();
+        let (mut queue, connections) = queued(&moments);
+        assert_eq!(queue.first.len(), 0, "nothing is sorted before it is asked for");
+        assert_eq!(queue.later.filled.len(), near.len() + 1);
+        assert_eq!(queue.later.near.len() as u64, NEAR, "the last near one");
+        assert_eq!(queue.later.far.len(), 2);
+        queue.prune(&connections);
+        assert_eq!(queue.first.len(), 1);
+        // One that comes before the first bucket takes its place.
+        queue.push((Time::from_nanos(1), ConnectionId(0)));
+        assert_eq!(queue.first.len(), 1);
+        assert_eq!(queue.next(), Some(Time::from_nanos(1)));
+        assert_eq!(queue.later.filled.len(), near.len() + 1);
+    }
+}
