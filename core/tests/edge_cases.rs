@@ -275,6 +275,19 @@ fn idle_means_flushed() {
 }
 
 #[test]
+fn a_connection_that_was_cut_is_no_idle_connection_that_holds_anything_up() {
+    let mut driver = Driver::draining();
+    driver.obedient = false;
+    driver.adopt(1, Protocol::Http1, 0);
+    driver.adopt(2, Protocol::Http1, 1);
+    assert_eq!(driver.machine.blockers(Time::default(), 10).idle_connections, 1);
+    driver.run(20_000);
+    assert!(driver.when(Effect::ForceConnection { connection: C1, unanswered: 0 }).is_some());
+    assert_eq!(driver.phase(), Phase::Draining);
+    assert_eq!(driver.machine.blockers(Time::default(), 10).idle_connections, 0);
+}
+
+#[test]
 fn half_a_head_may_take_half_of_what_is_left_when_that_is_little() {
     let grace = Some(Grace::Limited(Duration::from_secs(6)));
     let mut driver = Driver::under(Settings { grace, ..Settings::default() });

@@ -212,6 +212,14 @@ mod tests {
     }
 
     #[test]
+    fn queues_of_other_moments_differ_and_the_order_of_queueing_does_not() {
+        assert_ne!(queued(&[SECOND]).0, queued(&[2 * SECOND]).0);
+        let (mut queue, connections) = queued(&[SECOND, 2 * SECOND]);
+        queue.prune(&connections);
+        assert_eq!(queue, queued(&[SECOND, 2 * SECOND]).0);
+    }
+
+    #[test]
     fn only_the_first_bucket_is_sorted_and_only_near_ones_have_a_place() {
         let bucket = 1 << BUCKET;
         let near: Vec<u64> = (0..100).map(|n| SECOND + n * bucket).collect();
