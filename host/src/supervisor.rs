@@ -26,6 +26,8 @@ const PM2_DEFAULT: Duration = Duration::from_millis(1_600);
 
 /// How far up the tree of processes is looked for who swallows signals.
 const MOST_ANCESTORS: usize = 8;
+/// Programs for a container's process 1, which pass signals on to their one child.
+const INITS: [&str; 4] = ["catatonit", "docker-init", "dumb-init", "tini"];
 /// None of the files that are read is longer.
 const FILE_MAX: u64 = 64 * 1024;
 
@@ -324,15 +326,17 @@ fn unit(groups: &str) -> Option<String> {
     groups.lines().filter_map(last).find(|name| name.ends_with(".service"))
 }
 
-/// The nearest ancestor that keeps signals to itself: npm and its like, and a shell that runs a command. npm 11 passes
-/// SIGTERM on to the shell that it runs a script with; the shell dies of it, and the script is never told.
+/// The ancestor that gets the container's stop signal and keeps it to itself: npm and its like, and a shell that runs a
+/// command. npm 11 passes SIGTERM on to the shell that it runs a script with; the shell dies of it, and the script is
+/// never told. Above it there may be an init that passes signals on; what any other program there does with them is its
+/// own business.
 fn swallower(view: &View<'_>) -> Option<Swallower> {
     let mut process = view.process;
     let mut found = None;
     for _ in 0..MOST_ANCESTORS {
-        let Some(above) = parent(view, process).filter(|parent| *parent > 0) else { break };
+        let Some(above) = parent(view, process).filter(|parent| *parent > 0) else { return found };
         process = above;
-        let Some(words) = (view.file)(&format!("/proc/{process}/cmdline")) else { break };
+        let Some(words) = (view.file)(&format!("/proc/{process}/cmdline")) else { return found };
         let words = String::from_utf8_lossy(&words).into_owned();
         // npm names itself in one word: "npm start".
         let words: Vec<&str> = words.split(['\0', ' ']).filter(|word| !word.is_empty()).collect();
@@ -353,12 +357,15 @@ fn swallower(view: &View<'_>) -> Option<Swallower> {
             if manager.is_some() || found.is_none() {
                 found = Some(Swallower { program, process });
             }
+        } else if !names.first().is_some_and(|name| INITS.contains(name)) {
+            found = None;
         }
         if process == 1 {
-            break;
+            return found;
         }
     }
-    found
+    // So far below the container's first process its stop signal is not meant for whoever was found.
+    None
 }
 
 fn parent(view: &View<'_>, process: u32) -> Option<u32> {

@@ -48,18 +48,11 @@ export class Listeners {
   fence(id: number): void {
     const server = this.#open.get(id);
     const descriptor = server && descriptorOf(server);
-    if (cluster.isWorker) {
-      // The listener is the primary's, and other workers go on accepting from it.
-      this.#log.info('window ended; not fenced: others go on accepting from the same listener');
-      return;
-    }
-    if (descriptor === undefined) {
-      this.#log.info('window ended; this listener has no descriptor to fence, accepting to the end');
-      return;
-    }
-    const reason = native.raiseFence(descriptor);
-    if (reason === null) this.#log.info('window ended; listener fenced, accepting to the end');
-    else this.#log.info(`window ended; no fence (${reason}), accepting to the end`);
+    // A worker's listener is the primary's, and other workers go on accepting from it.
+    const way = descriptor === undefined
+      ? 'this listener has no descriptor to fence, accepting to the end'
+      : native.stopAccepting(descriptor, cluster.isWorker);
+    this.#log.info(`window ended; ${way}`);
   }
 
   /** Accepts until the kernel's queue is empty, closes, then calls `done`. */

@@ -60,8 +60,6 @@ export class Signals {
       this.#on('message', (message: unknown) => {
         if (message === 'shutdown') this.#wishes.stop('peer_message', "PM2's message 'shutdown'");
       });
-      // Nor does listening for it keep alive a program that has nothing else to do.
-      process.channel?.unref();
     }
     if (cluster.isWorker) {
       const gone = () => {

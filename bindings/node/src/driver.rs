@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lameduck::{ConnectionId, Event, HookId, JobId, ListenerId, Machine, RequestId};
+use lameduck::{ConnectionId, Event, HookId, JobId, ListenerId, Machine, Phase, RequestId, Time};
+use lameduck_host::clock;
 use lameduck_host::ledger::{Ledger, Spacing};
 use napi::Result;
 use napi::bindgen_prelude::{BigInt, Uint32Array};
@@ -206,7 +207,10 @@ impl Driver {
         let stage = convert::stage(&stage)?;
         let timeout = timeout.map(convert::millis).transpose()?;
         let hook = HookId(hook);
-        self.handle(Event::HookRegistered { hook, stage, name, order, timeout }, now)
+        let refused =
+            self.handle(Event::HookRegistered { hook, stage, name, order, timeout }, now)?;
+        self.render_serving();
+        Ok(refused)
     }
 
     #[napi]
@@ -361,7 +365,7 @@ impl Driver {
         }
         if let Some(watch) = &self.watch {
             watch.heartbeat();
-            if self.machine.phase() != lameduck::Phase::Serving {
+            if self.machine.phase() != Phase::Serving {
                 watch.render(&self.machine.report(now));
             }
         }
@@ -435,6 +439,7 @@ impl Driver {
     pub fn watch(&mut self, signals: Vec<i32>) -> Result<()> {
         if let Some(budget) = self.machine.policy().budget() {
             self.watch = Some(Watch::start(&signals, budget, Arc::clone(&self.ledger))?);
+            self.render_serving();
         }
         Ok(())
     }
@@ -464,5 +469,12 @@ impl Driver {
     fn handle(&mut self, event: Event, now: Option<BigInt>) -> Result<Option<String>> {
         let now = convert::moment(now)?;
         Ok(refusal(self.machine.handle(event, now)))
+    }
+
+    /// Keeps what the watchdog says when a signal finds the event loop blocked up to date.
+    fn render_serving(&self) {
+        if let (Some(watch), Phase::Serving) = (&self.watch, self.machine.phase()) {
+            watch.render_serving(&self.machine.report(Time::from_nanos(clock::now_ns())));
+        }
     }
 }

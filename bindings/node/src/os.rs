@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lameduck::{Effect, Machine, Report, Time};
-use lameduck_host::fence::{self, Fence};
+use lameduck_host::fence::{self, Survivors, stop_arrivals};
 use lameduck_host::interposer::Interposer;
 use lameduck_host::ledger::Ledger;
 use lameduck_host::notices::Notices;
@@ -56,6 +56,11 @@ impl Watch {
         let _ = self.watchdog.render(report.to_json().as_bytes());
     }
 
+    /// What the watchdog says when the event loop is blocked before anybody can handle the signal.
+    pub(crate) fn render_serving(&self, report: &Report) {
+        let _ = self.watchdog.render_serving(report);
+    }
+
     pub(crate) fn arm(&self, deadline: Time) {
         self.watchdog.arm(deadline.as_nanos());
     }
@@ -89,8 +94,12 @@ impl Service {
 
     /// Says what there is to say; trouble is returned once.
     pub(crate) fn tell(&mut self, machine: &Machine, now: Time) -> Option<String> {
-        let message = self.notices.poll(machine, now)?;
-        self.notifier.send(&message).map(|error| error.to_string())
+        let trouble = match self.notices.poll(machine, now) {
+            Some(message) => self.notifier.send(&message),
+            None if self.notifier.keeps() => self.notifier.retry(),
+            None => None,
+        };
+        trouble.map(|error| error.to_string())
     }
 }
 
@@ -114,11 +123,15 @@ pub(crate) fn surroundings(machine: &Machine) -> JsSurroundings {
     }
 }
 
-/// Stops new handshakes at a listening socket. Returns `null`, or the sentence that says
-/// why the portable way (accept until nothing is left) is all there is.
+/// Stops new arrivals at a listening socket, unless it is `shared` with others that go on accepting
+/// from it. Returns the way that is taken, for the log.
 #[napi]
-pub fn raise_fence(descriptor: i32) -> Option<String> {
-    Fence::raise(descriptor).err().map(|error| error.to_string())
+pub fn stop_accepting(descriptor: i32, shared: bool) -> String {
+    let survivors = if shared { Survivors::SameSocket } else { Survivors::None };
+    match stop_arrivals(descriptor, survivors) {
+        Ok(way) => way.to_string(),
+        Err(error) => format!("not fenced: {error}"),
+    }
 }
 
 /// Connections that the kernel has completed and nobody has accepted; `null` where that

@@ -16,7 +16,7 @@ for (const name of Object.getOwnPropertyNames(native.Driver.prototype)) {
     return method.apply(this, args);
   };
 }
-for (const name of ['raiseFence', 'pending', 'unread', 'now', 'stdinIsTerminal']) {
+for (const name of ['stopAccepting', 'pending', 'unread', 'now', 'stdinIsTerminal']) {
   const method = native[name];
   Object.defineProperty(native, name, {
     value: (...args) => {

@@ -257,6 +257,14 @@ fn others_do_not() {
     // Somebody's interactive shell inside the container.
     let shell = contained().process(13, 1, &["bash"]);
     assert_eq!(swallower(shell.process(1, 0, &["sleep", "infinity"])), None);
+    // Whoever is above decides; this one started a daemon, and its shell has nothing to do with us.
+    let daemon = contained().process(13, 12, &["PM2 v7.0.4: God Daemon (/root/.pm2)"]);
+    let started = daemon.process(12, 1, &["bash", "-c", "pm2 start app.js; sleep infinity"]);
+    assert_eq!(swallower(started.process(1, 0, &["/usr/bin/agent"])), None);
+    // Somebody's work far below: the container's stop signal is not meant for it.
+    let deep = (3..=13).fold(contained(), |seen, n| seen.process(n, n - 1, &["tini"]));
+    let deep = deep.process(2, 1, &["npm start"]).process(1, 0, &["tini"]);
+    assert_eq!(swallower(deep), None);
     // Outside a container the whole control group is told, or the terminal's foreground.
     let outside =
         Seen::new(14).process(14, 13, &["node", "s.js"]).process(13, 1, &["sh", "-c", "node s.js"]);
