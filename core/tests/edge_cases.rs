@@ -288,6 +288,21 @@ fn a_connection_that_was_cut_is_no_idle_connection_that_holds_anything_up() {
 }
 
 #[test]
+fn closing_does_not_wait_for_a_connection_that_was_cut_long_before() {
+    let mut driver = Driver::serving();
+    driver.obedient = false;
+    driver.job(1);
+    driver.stop(Cause::Terminate);
+    driver.adopt(1, Protocol::Http1, 0);
+    driver.run(10_000);
+    driver.take(Event::ListenerClosed { listener: L1 });
+    assert!(driver.when(Effect::ForceConnection { connection: C1, unanswered: 0 }).is_some());
+    // The job holds it up to t2.
+    driver.run(24_500);
+    assert_eq!(driver.phase(), Phase::Done);
+}
+
+#[test]
 fn half_a_head_may_take_half_of_what_is_left_when_that_is_little() {
     let grace = Some(Grace::Limited(Duration::from_secs(6)));
     let mut driver = Driver::under(Settings { grace, ..Settings::default() });

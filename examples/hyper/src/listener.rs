@@ -33,8 +33,9 @@ pub async fn accept(
     }
     // Closing resets what is in the kernel's queue.
     while fence::pending(listener.as_raw_fd()).is_ok_and(|connections| connections > 0) {
-        if let Ok((stream, peer)) = listener.accept().await {
-            serve(stream, peer);
+        match listener.accept().await {
+            Ok((stream, peer)) => serve(stream, peer),
+            Err(_) => sleep(AFTER_A_FAILURE).await,
         }
     }
 }
