@@ -8,6 +8,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode};
 use std::ptr::null;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 use common::{Named, Process};
 use lameduck_host::clock::now_ns;
@@ -720,23 +721,29 @@ fn giving_up_races_with_arrivals() {
     assert_eq!(RUNS.load(SeqCst), 20_000, "each signal ran the handler once");
 }
 
-/// The one above, without a next interposer that would find what the last one left.
+/// The one above, without a next interposer that would find what the last one left. For some seconds: how many rounds
+/// that is depends on what else wants the processors.
 fn giving_up_for_good_races_with_an_arrival() {
-    const ROUNDS: u32 = 60_000;
+    const FOR: Duration = Duration::from_secs(4);
+    const OVER: u32 = u32::MAX;
     install(SIGTERM, PLAIN(), 0);
+    let began = Instant::now();
     let (round, installed) = (AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for number in 1..=ROUNDS {
+            for number in 1.. {
                 while round.load(SeqCst) < number {
                     std::thread::yield_now();
+                }
+                if round.load(SeqCst) == OVER {
+                    break;
                 }
                 let interposer = Interposer::defer(SIGTERM).unwrap();
                 installed.store(number, SeqCst);
                 drop(interposer);
             }
         });
-        for number in 1..=ROUNDS {
+        for number in (1..).take_while(|_| began.elapsed() < FOR) {
             round.store(number, SeqCst);
             while installed.load(SeqCst) < number {
                 std::thread::yield_now();
@@ -746,5 +753,6 @@ fn giving_up_for_good_races_with_an_arrival() {
             raise(SIGTERM);
             await_runs(number);
         }
+        round.store(OVER, SeqCst);
     });
 }
