@@ -281,6 +281,10 @@ fn without_a_hold_the_c_server_loses_requests() {
     assert!(loses, "the same race with a hold proves nothing");
 }
 
+/// What a report tells of a held server that stopped in order.
+const STORY: [&str; 6] =
+    ["shutdown requested", "window ended", "handed over", "drained", "close hooks ended", "done"];
+
 fn assert_nothing_lost(seen: &Seen) {
     assert_eq!((seen.lost_reused.load(SeqCst), seen.lost_fresh.load(SeqCst)), (0, 0), "{seen:?}");
 }
@@ -293,16 +297,8 @@ fn held_the_c_server_loses_none() {
         assert!(took >= WINDOW && took < WINDOW + LONG / 5, "{took:?}");
         let (handled, report) = end.stdout.split_once('\n').unwrap();
         assert_eq!(handled, "1", "its handler ran once");
-        let story = [
-            "shutdown requested",
-            "window ended",
-            "handed over",
-            "drained",
-            "close hooks ended",
-            "done",
-        ];
         let places: Vec<_> =
-            story.iter().map(|what| report.find(&format!("\"what\":\"{what}\""))).collect();
+            STORY.iter().map(|what| report.find(&format!("\"what\":\"{what}\""))).collect();
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{report}");
         assert_eq!(end.stderr, "");
     }
@@ -662,15 +658,7 @@ fn close_hooks_wait_for_the_servers_own_end() {
     hold.handle(Event::HookFinished { hook: HookId(2), error: None }).unwrap();
     wait_until("the end", || told(&log, Effect::Exit { code: 0 }));
     let report = hold.report().unwrap();
-    let story = [
-        "shutdown requested",
-        "window ended",
-        "handed over",
-        "drained",
-        "close hooks ended",
-        "done",
-    ];
-    assert_eq!(marks(&report), story);
+    assert_eq!(marks(&report), STORY);
     assert_eq!((report.exit_code, report.listeners.open), (0, 0));
     let done = hold.handle(Event::HookFinished { hook: HookId(2), error: None });
     assert_eq!(done, Err(NotTaken::Refused(Refused::Done)));

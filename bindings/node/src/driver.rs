@@ -417,7 +417,7 @@ impl Driver {
         }
     }
 
-    /// Every server that was asked to listen does.
+    /// A server listens.
     #[napi]
     pub fn serves(&mut self) {
         if let Some(service) = &mut self.service {

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { connect } from './support/client.mjs';
+import { startClients } from './support/clients.mjs';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
@@ -35,40 +35,19 @@ for (const mode of ['cluster', 'fork']) {
       env: { ...process.env, PM2_HOME: join(home, 'pm2'), NODE_OPTIONS: '' },
     });
     t.after(async () => {
-      (await import('node:fs')).cpSync(join(home, 'pm2', 'pm2.log'), '/tmp/pm2-test.log');
       await pm2('kill');
       rmSync(home, { recursive: true, force: true });
     });
     await pm2('start', config);
 
-    const failures = [];
-    const seen = new Set();
-    let running = true;
-    const clients = Array.from({ length: 10 }, async () => {
-      let conn;
-      while (running) {
-        try {
-          conn ??= await connect(port);
-          const { text, closes } = await conn.request('/');
-          seen.add(text);
-          if (closes) conn = conn.destroy();
-        } catch (error) {
-          failures.push(error.message);
-          conn = undefined;
-          // In fork mode nobody listens for a while.
-          await new Promise((resolve) => setTimeout(resolve, 20));
-        }
-      }
-      conn?.destroy();
-    });
+    const { failures, seen, stop } = startClients(port, 10);
     await new Promise((resolve) => setTimeout(resolve, 500));
     await pm2('reload', 'app');
     // A busy machine lets PM2 come back before the last one has gone.
     const gone = () => readFileSync(join(home, 'pm2', 'pm2.log'), 'utf8').match(/App \[app:.*\] exited with code \[\d+\].*/g) ?? [];
     for (let n = 0; n < 200 && gone().length < app.instances; n++) await new Promise((resolve) => setTimeout(resolve, 50));
     await new Promise((resolve) => setTimeout(resolve, 300));
-    running = false;
-    await Promise.all(clients);
+    await stop();
 
     // Not from our own log: of the last lines PM2 loses some in cluster mode.
     assert.equal(gone().length, app.instances, gone().join('\n'));

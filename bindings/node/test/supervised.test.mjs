@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { connect } from './support/client.mjs';
+import { startClients } from './support/clients.mjs';
 import { BUDGET, assertGoneEarly, start } from './support/server.mjs';
 import { assertCause, assertReport } from './support/report.mjs';
 
@@ -108,25 +109,7 @@ async function cluster(t, env = {}) {
 for (const sched of ['rr', 'none']) {
   test(`a cluster's worker is replaced under load without fencing the others' listener (${sched})`, async (t) => {
     const { hear, port, workers } = await cluster(t, { SCHED: sched });
-    const failures = [];
-    const seen = new Set();
-    let running = true;
-    const clients = Array.from({ length: 20 }, async () => {
-      let conn;
-      while (running) {
-        try {
-          conn ??= await connect(port);
-          const { status, text, closes } = await conn.request('/');
-          assert.equal(status, 200);
-          seen.add(text);
-          if (closes) conn = conn.destroy();
-        } catch (error) {
-          failures.push(error.message);
-          conn = undefined;
-        }
-      }
-      conn?.destroy();
-    });
+    const { failures, seen, stop } = startClients(port, 20);
     while (seen.size < 2) await new Promise((resolve) => setTimeout(resolve, 10));
     process.kill(workers[0].pid, 'SIGTERM');
     const { code, signal } = await hear(({ gone }) => gone === workers[0].id);
@@ -135,8 +118,7 @@ for (const sched of ['rr', 'none']) {
     const late = connect(port).then((conn) => conn.request('/')).then(({ text }) => text);
     const overdue = new Promise((resolve) => setTimeout(resolve, 800, 'nobody answers new connections').unref());
     assert.equal(await Promise.race([late, overdue]), String(workers[1].pid));
-    running = false;
-    await Promise.all(clients);
+    await stop();
     assert.deepEqual({ code, signal, failures }, { code: 0, signal: null, failures: [] });
     assert.deepEqual([...seen], [String(workers[1].pid)]);
   });

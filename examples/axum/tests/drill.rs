@@ -1,30 +1,9 @@
 //! `lameduck drill` restarts the server under load: no request may fail.
 
-use std::path::PathBuf;
-use std::process::Command;
-
-/// The drill, built if it is not there yet.
-fn drill() -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--locked", "--package", "lameduck-cli"]);
-    assert!(cargo.status().expect("cargo runs").success());
-    // Beside this test's own folder in the target folder.
-    let mut path = std::env::current_exe().expect("this test");
-    while !path.join("lameduck").is_file() {
-        assert!(path.pop(), "the drill was built, but is not to be found");
-    }
-    Command::new(path.join("lameduck"))
-}
+#[path = "../../hyper/tests/rolling/mod.rs"]
+mod rolling;
 
 #[test]
 fn no_request_fails_in_a_rolling_restart() {
-    let server = PathBuf::from(env!("CARGO_BIN_EXE_example-axum"));
-    let output = drill()
-        .args(["drill", "--restarts", "2", "--rate", "400", "--"])
-        .arg(server)
-        .env("LAMEDUCK_GRACE", "10")
-        .output()
-        .expect("the drill runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{}{said}", String::from_utf8_lossy(&output.stdout));
+    rolling::no_request_fails(env!("CARGO_BIN_EXE_example-axum"));
 }
