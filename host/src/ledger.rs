@@ -41,6 +41,7 @@ use lameduck::ledger as word;
 pub use lameduck::ledger::Row;
 pub use lameduck::row::Change;
 use lameduck::row::{AtomicRow, Stale};
+use lameduck::{ConnectionId, Event, Machine, Protocol, Time};
 
 /// Connections in one page.
 pub const PAGE_ROWS: usize = 1024;
@@ -300,6 +301,21 @@ impl Ledger {
             }
         }
         Ok(adopted)
+    }
+
+    /// [`hand_over`](Self::hand_over) to a machine that was asked to stop at `now`. A ledger that was handed over before has
+    /// nothing left to give: its connections are known already.
+    pub fn hand_over_to(&self, machine: &mut Machine, now: Time) {
+        let _ = self.hand_over(|handle, row| {
+            let adopted = Event::ConnectionAdopted {
+                connection: ConnectionId(handle),
+                protocol: Protocol::ALL[usize::from(row.protocol).min(Protocol::ALL.len() - 1)],
+                in_flight: u32::from(row.in_flight),
+                announced: row.announced,
+            };
+            // The ledger names each connection once, so the machine cannot know it.
+            let _ = machine.handle(adopted, now);
+        });
     }
 
     /// Whether the hand-over has been.

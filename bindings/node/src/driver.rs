@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lameduck::{ConnectionId, Event, HookId, JobId, ListenerId, Machine, Phase, RequestId, Time};
+use lameduck::{Event, HookId, JobId, ListenerId, Machine, Phase, RequestId, Time};
 use lameduck_host::clock;
 use lameduck_host::ledger::{Ledger, Spacing};
 use napi::Result;
@@ -77,18 +77,8 @@ impl Driver {
         if asked.is_err() {
             return Ok(refusal(asked));
         }
-        let machine = &mut self.machine;
-        // A second cause finds the ledger handed over already: nothing is left to adopt.
-        let _ = self.ledger.hand_over(|handle, row| {
-            let adopted = Event::ConnectionAdopted {
-                connection: ConnectionId(handle),
-                protocol: lameduck::Protocol::ALL[usize::from(row.protocol).min(4)],
-                in_flight: u32::from(row.in_flight),
-                announced: row.announced,
-            };
-            // The ledger names each connection once, so the machine cannot know it.
-            let _ = machine.handle(adopted, now);
-        });
+        // A second cause finds the ledger handed over already.
+        self.ledger.hand_over_to(&mut self.machine, now);
         Ok(None)
     }
 

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
-use lameduck::{
-    Cause, ConnectionId, Effect, Event, ListenerId, Machine, Phase, Protocol, Time, Wake,
-};
+use lameduck::{Cause, Effect, Event, ListenerId, Machine, Phase, Time, Wake};
 
 use super::{Asked, Fencing, NEVER, Options, Shared, holders, quiet};
 use crate::clock::{MonotonicNs, now_ns};
@@ -152,16 +150,7 @@ impl<E: FnMut(Effect)> Driver<E> {
         }
         let _ = machine.handle(Event::Shutdown { cause: asked.cause, ever_accepted }, asked.at);
         if let Some(ledger) = ledger {
-            // Handed over before by somebody else: then its connections are somebody else's too.
-            let _ = ledger.hand_over(|handle, row| {
-                let adopted = Event::ConnectionAdopted {
-                    connection: ConnectionId(handle),
-                    protocol: Protocol::ALL[usize::from(row.protocol).min(4)],
-                    in_flight: u32::from(row.in_flight),
-                    announced: row.announced,
-                };
-                let _ = machine.handle(adopted, asked.at);
-            });
+            ledger.hand_over_to(&mut machine, asked.at);
         }
     }
 
