@@ -42,7 +42,7 @@ pub fn listeners() -> io::Result<Vec<ListenerInfo>> {
 }
 
 #[cfg(target_os = "linux")]
-fn open_descriptors() -> io::Result<Vec<RawFd>> {
+pub(crate) fn open_descriptors() -> io::Result<Vec<RawFd>> {
     let mut descriptors = Vec::new();
     for entry in std::fs::read_dir("/proc/self/fd")? {
         descriptors.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
@@ -56,7 +56,8 @@ fn open_descriptors() -> io::Result<Vec<RawFd>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-fn address(fd: RawFd) -> ListenerAddress {
+/// Where a socket has its local end; [`ListenerAddress::Other`] for what is no socket.
+pub(crate) fn address(fd: RawFd) -> ListenerAddress {
     use std::mem::{ManuallyDrop, size_of_val, zeroed};
     use std::net::TcpListener;
     use std::os::fd::FromRawFd;

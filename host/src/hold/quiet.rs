@@ -37,16 +37,17 @@ mod connections {
     use std::time::Duration;
 
     use crate::last_look::unread;
+    use crate::listeners::{self, ListenerAddress};
 
     /// From the kernel's `tcp_states.h`.
     const ESTABLISHED: u8 = 1;
 
     pub(super) fn all_still(ports: &[u16], settle: Duration) -> bool {
-        let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        let Ok(descriptors) = listeners::open_descriptors() else {
             return true;
         };
-        let numbers = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
-        numbers.filter(|fd| local_port(*fd).is_some_and(|port| ports.contains(&port))).all(|fd| {
+        let is_theirs = |fd: &RawFd| local_port(*fd).is_some_and(|port| ports.contains(&port));
+        descriptors.into_iter().filter(is_theirs).all(|fd| {
             tcp_info(fd).is_none_or(|info| {
                 let (received, sent) = (info.tcpi_last_data_recv, info.tcpi_last_data_sent);
                 let still = u128::from(received.min(sent)) >= settle.as_millis();
@@ -58,24 +59,8 @@ mod connections {
 
     /// The local TCP port of the socket, if it is one.
     pub(super) fn local_port(fd: RawFd) -> Option<u16> {
-        // SAFETY: sockaddr_storage consists of integers, for which zero is a value.
-        let mut storage: libc::sockaddr_storage = unsafe { zeroed() };
-        let mut length = size_of_val(&storage) as libc::socklen_t;
-        // SAFETY: the pointers are to a writable address and to its length.
-        if unsafe { libc::getsockname(fd, (&raw mut storage).cast(), &mut length) } != 0 {
-            return None;
-        }
-        match i32::from(storage.ss_family) {
-            libc::AF_INET => {
-                // SAFETY: the storage is large enough and aligned for any address, and holds one of this family.
-                let address = unsafe { &*(&raw const storage).cast::<libc::sockaddr_in>() };
-                Some(u16::from_be(address.sin_port))
-            }
-            libc::AF_INET6 => {
-                // SAFETY: as above.
-                let address = unsafe { &*(&raw const storage).cast::<libc::sockaddr_in6>() };
-                Some(u16::from_be(address.sin6_port))
-            }
+        match listeners::address(fd) {
+            ListenerAddress::Inet(address) => Some(address.port()),
             _ => None,
         }
     }
