@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { connect } from './support/client.mjs';
@@ -31,22 +32,27 @@ async function serviceManager(t) {
     rmSync(folder, { recursive: true, force: true });
   });
   const lines = [];
-  child.stdout.setEncoding('utf8').on('data', (text) => lines.push(...text.split('\n').filter(Boolean)));
-  while (!lines.includes('bound')) await once(child.stdout, 'data');
-  return { name, lines, child };
+  const output = createInterface({ input: child.stdout }).on('line', (line) => lines.push(line));
+  /** It reads in its own time, so a line may come after what the server did next. */
+  const heard = async (line) => {
+    while (!lines.includes(line)) await once(output, 'line');
+  };
+  await heard('bound');
+  return { name, lines, child, heard };
 }
 
-test('systemd hears ready, what is waited for, that more time is needed, and stopping only when the listener closes', async (t) => {
+test('systemd hears ready, what is waited for, that more time is needed, and stopping only when the listener closes', { timeout: 15_000 }, async (t) => {
   const manager = await serviceManager(t);
   const server = await start(t, { env: { NOTIFY_SOCKET: manager.name } });
   const conn = await connect(server.port);
   const answer = conn.request('/slow?ms=900');
   await server.event('slow');
-  assert.ok(manager.lines.includes('READY=1'), manager.lines.join());
+  await manager.heard('READY=1');
   server.signal();
   await answer;
   const end = await server.end();
   assertReport(end, 0);
+  await manager.heard('STATUS=done, nothing was lost');
   const { lines } = manager;
   const at = (what) => lines.findIndex((line) => what.test(line));
   assert.ok(at(/^EXTEND_TIMEOUT_USEC=\d+$/) > at(/^READY=1$/), lines.join());
