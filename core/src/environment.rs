@@ -1,4 +1,4 @@
-//! The `LAMEDUCK_*` variables: seconds, decimals allowed.
+//! The `LAMEDUCK_*` variables: times in seconds, decimals allowed.
 
 use alloc::format;
 use alloc::string::String;
@@ -7,6 +7,7 @@ use core::time::Duration;
 use crate::policy::{Contradiction, Grace, Settings};
 
 const GRACE: &str = "LAMEDUCK_GRACE";
+const REPORT_FILE: &str = "LAMEDUCK_REPORT_FILE";
 
 /// Reads the settings from variables that the caller looks up.
 ///
@@ -33,6 +34,11 @@ pub fn settings(variable: impl Fn(&str) -> Option<String>) -> Result<Settings, C
         quiet: seconds("LAMEDUCK_QUIET")?,
         ..Settings::default()
     })
+}
+
+/// The file that shall get the report, `LAMEDUCK_REPORT_FILE`: beats what the program asked for.
+pub fn report_file(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    variable(REPORT_FILE).filter(|path| !path.trim().is_empty())
 }
 
 fn parse(name: &str, value: &str) -> Result<Duration, Contradiction> {
@@ -87,6 +93,16 @@ mod tests {
             assert_eq!(one(name, "1"), Ok(expected));
             assert_eq!(one(name, " "), Ok(unset()), "{name} blank is {name} unset");
         }
+    }
+
+    #[test]
+    fn a_file_for_the_report() {
+        let file = |value: &str| {
+            report_file(|asked| (asked == "LAMEDUCK_REPORT_FILE").then(|| value.to_string()))
+        };
+        assert_eq!(file("/var/log/a b.json").as_deref(), Some("/var/log/a b.json"));
+        assert_eq!(file(" "), None, "blank is unset");
+        assert_eq!(report_file(|_| None), None);
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! What the operator reads: versioned JSON, schema `lameduck-report/1`.
+//!
+//! All of it is the machine's, but for what only a driver can know: `cause_detail` and
+//! `event_loop_blocked_ms`. The machine leaves those out.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,6 +24,9 @@ pub struct Report {
     /// Why it stopped: the first cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
+    /// What the driver knows of the cause: the signal's name, the error's first line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause_detail: Option<String>,
     /// Later causes that raised the severity.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub raised_by: Vec<&'static str>,
@@ -51,6 +57,10 @@ pub struct Report {
     /// What holds it up now; only while it is not done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blockers: Option<Blockers>,
+    /// For how long nothing was heard from the event loop when the watchdog ended the process,
+    /// in milliseconds; only if that was too long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_loop_blocked_ms: Option<u64>,
 }
 
 /// One time of the policy.

@@ -200,6 +200,7 @@ impl Hold {
                 signals: signals.clone(),
                 budget_ns: u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX),
                 ledger: options.ledger.clone(),
+                ..watchdog::Options::default()
             })
         });
         let watchdog = watchdog.transpose().map_err(HoldError::Watchdog)?;

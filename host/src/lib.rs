@@ -2,14 +2,16 @@
 //!
 //! Counting without a language border ([`ledger`]), signals ([`interposer`]), the end of the process
 //! at the hard deadline ([`watchdog`]), listening sockets ([`fence`], [`drain`]), sockets about to be closed
-//! ([`last_look`], [`linger`]), a window around a server that knows nothing of it ([`hold`]), worker processes ([`tree`]), who
-//! supervises this one ([`supervisor`]) and what it is told ([`notices`], [`notify`]), and the clock of all of
+//! ([`last_look`], [`linger`]), a window around a server that knows nothing of it ([`hold`]), worker processes ([`tree`]), the report
+//! as a file ([`report_file`]), who supervises this one ([`supervisor`]) and what it is told ([`notices`], [`notify`]), and the clock of all of
 //! them ([`clock`]). Nothing here decides anything; that is the `lameduck` crate's part. All unsafe code of the project that
 //! is not a language binding is here.
 //!
 //! Times are nanoseconds of the system's monotonic clock, as [`clock::now_ns`] reads it.
 
 pub mod clock;
+#[cfg(unix)]
+mod descriptor;
 #[cfg(unix)]
 pub mod drain;
 #[cfg(unix)]
@@ -30,6 +32,8 @@ pub mod notices;
 pub mod notify;
 #[cfg(unix)]
 mod provisional;
+#[cfg(unix)]
+pub mod report_file;
 pub mod supervisor;
 pub mod terminal;
 #[cfg(unix)]

@@ -72,6 +72,7 @@ pub(crate) fn bare_template(exit_code: u8) -> Vec<u8> {
         schema: SCHEMA,
         phase: lameduck::Phase::Serving.name(),
         cause: None,
+        cause_detail: None,
         raised_by: Vec::new(),
         took_ms: Millis::default(),
         exit_code,
@@ -96,12 +97,30 @@ pub(crate) fn bare_template(exit_code: u8) -> Vec<u8> {
         forced: Vec::new(),
         blocked_at: Vec::new(),
         blockers: None,
+        event_loop_blocked_ms: None,
     };
     template(&nothing, exit_code)
 }
 
 pub(crate) fn is_template(bytes: &[u8]) -> bool {
     bytes.first() == Some(&TEMPLATE)
+}
+
+/// What ending the process costs those who wait for an answer.
+pub(crate) struct Cut(u64);
+
+/// `None` when nobody waits.
+pub(crate) fn cut(in_flight: u64) -> Option<Cut> {
+    (in_flight > 0).then_some(Cut(in_flight))
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 request was cut at the hard deadline"),
+            many => write!(f, "{many} requests were cut at the hard deadline"),
+        }
+    }
 }
 
 /// Writes the template with its blanks filled in. Allocates nothing.
@@ -119,10 +138,8 @@ pub(crate) fn fill(template: &[u8], facts: &Facts<'_>, out: &mut impl Write) -> 
             }
             Some(LOST) => {
                 write!(out, "\"{}\"", facts.why)?;
-                match facts.totals.in_flight {
-                    0 => {}
-                    1 => out.write_str(",\"1 request was cut at the hard deadline\"")?,
-                    many => write!(out, ",\"{many} requests were cut at the hard deadline\"")?,
+                if let Some(cut) = cut(facts.totals.in_flight) {
+                    write!(out, ",\"{cut}\"")?;
                 }
             }
             Some(CONNECTIONS) => write!(out, "{}", facts.totals.connections)?,
@@ -181,6 +198,15 @@ mod tests {
             assert_eq!(text, expected(report.clone(), in_flight, cause));
         }
         assert!(!report.policy.is_empty());
+    }
+
+    #[test]
+    fn what_the_printer_appends_is_the_schema_s_last_member() {
+        let machine =
+            Machine::new(Policy::resolve(&Settings::default(), &Settings::default()).unwrap());
+        let mut report = machine.report(Time::from_nanos(5));
+        report.event_loop_blocked_ms = Some(1234);
+        assert!(report.to_json().ends_with(",\"event_loop_blocked_ms\":1234}"));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The watchdog: at the hard deadline the process ends, whatever its event loop is doing.
 //!
-//! Two native threads, made up front while memory and threads can still be had. The *killer* waits for the
+//! Native threads, made up front while memory and threads can still be had. The *killer* waits for the
 //! deadline and then calls `_exit`; the *printer* writes the provisional report first, if it can within
-//! [`PRINT_NS`] of the deadline. So a full pipe delays the end by that much and no more.
+//! [`PRINT_NS`] of the deadline. So a full pipe delays the end by that much and no more. A report that shall also go into
+//! a [file](Options::report_file) has a printer of its own, so that the pipe does not cost the file.
 //!
 //! It is armed by a signal's arrival ([`Options::signals`], through the [interposer]), even if
 //! nobody ever handles that signal, or by [`Watchdog::arm`]. A driver whose shutdown is complete calls
@@ -43,9 +44,11 @@ use std::{io, mem};
 use lameduck::{Cause, Report};
 
 use crate::clock::{MonotonicNs, now_ns};
+use crate::descriptor;
 use crate::interposer;
 use crate::ledger::{Ledger, Totals};
 use crate::provisional::{CAPACITY, Provisional};
+use crate::report_file::{ReportFile, Writer};
 use crate::wake::{self, SignalsBlocked, Waker};
 use crate::{terminal, unhandled};
 
@@ -67,6 +70,8 @@ pub struct Options {
     /// Where to print, usually 2. Duplicated at the start, so that it may be closed later. `None` prints nothing, and
     /// so does 2 when standard error is closed: a daemon needs its watchdog all the same.
     pub descriptor: Option<RawFd>,
+    /// A file that gets the report, too.
+    pub report_file: Option<Arc<ReportFile>>,
     /// The status with which the process ends at the deadline, 0 to 255.
     pub exit_code: u8,
     /// Signals whose first arrival since the start arms the watchdog. Install an
@@ -83,6 +88,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             descriptor: Some(2),
+            report_file: None,
             exit_code: 1,
             signals: Vec::new(),
             budget_ns: 29_000_000_000,
@@ -146,12 +152,11 @@ impl std::error::Error for ReportTooLong {}
 /// forked child, which has none of the threads, all methods do nothing.
 pub struct Watchdog {
     shared: Arc<Shared>,
-    killer: Option<JoinHandle<()>>,
-    printer: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Watchdog {
-    /// Starts the two threads, with all signals blocked in them, and waits until they run.
+    /// Starts its threads, with all signals blocked in them, and waits until they run.
     ///
     /// # Errors
     /// [`WatchdogError`]; nothing runs then.
@@ -172,7 +177,10 @@ impl Watchdog {
             signals: options.signals,
             budget_ns: options.budget_ns,
             ledger: options.ledger,
-            descriptor,
+            outputs: [descriptor.map(Output::Descriptor), options.report_file.map(Output::File)]
+                .into_iter()
+                .flatten()
+                .collect(),
             waker,
             deadline: AtomicU64::new(WAITING),
             arrival: AtomicU64::new(0),
@@ -185,25 +193,28 @@ impl Watchdog {
             running: AtomicU32::new(0),
             quit: AtomicBool::new(false),
             print: AtomicBool::new(false),
-            printed: AtomicBool::new(false),
+            printing: AtomicU32::new(0),
         });
         // An early return drops `watchdog`, which ends the thread that was started.
-        let mut watchdog = Self { shared: Arc::clone(&shared), killer: None, printer: None };
+        let mut watchdog = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         let _blocked = SignalsBlocked::now();
-        let printer = spawn("lameduck-print", {
+        let mut printers = Vec::new();
+        for number in 0..shared.outputs.len() {
+            let name = shared.outputs[number].thread_name();
             let shared = Arc::clone(&shared);
             // All that printing needs is allocated now.
             let mut paper = Paper::new();
-            move || print_when_told(&shared, &mut paper)
-        })?;
-        let printer_thread = printer.thread().clone();
-        watchdog.printer = Some(printer);
-        watchdog.killer = Some(spawn("lameduck-kill", {
+            let printer =
+                spawn(name, move || print_when_told(&shared, &shared.outputs[number], &mut paper))?;
+            printers.push(printer.thread().clone());
+            watchdog.threads.push(printer);
+        }
+        watchdog.threads.push(spawn("lameduck-kill", {
             let shared = Arc::clone(&shared);
-            move || kill_in_time(&shared, &printer_thread)
+            move || kill_in_time(&shared, &printers)
         })?);
         // A thread allocates while it starts. That must be over before anybody counts on it.
-        while shared.running.load(Acquire) < 2 {
+        while (shared.running.load(Acquire) as usize) < watchdog.threads.len() {
             thread::park();
         }
         Ok(watchdog)
@@ -252,6 +263,18 @@ impl Watchdog {
         Ok(())
     }
 
+    /// [Renders](Self::render) `report`, saying what would be true of it if the watchdog printed it: the exit code,
+    /// and what is lost by ending there.
+    ///
+    /// # Errors
+    /// [`ReportTooLong`]; the previous report stays.
+    pub fn render_report(&self, mut report: Report) -> Result<(), ReportTooLong> {
+        report.exit_code = self.shared.exit_code;
+        report.lost.push(String::from("the process was ended at the hard deadline"));
+        report.lost.extend(unhandled::cut(report.requests.in_flight).map(|cut| cut.to_string()));
+        self.render(report.to_json().as_bytes())
+    }
+
     /// Keeps what is known while serving (the policy, hooks, jobs, listeners) for the case that the event loop is
     /// blocked when the signal comes. Call it once the policy is known and when one of these changes.
     ///
@@ -294,7 +317,7 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        let threads = [self.killer.take(), self.printer.take()];
+        let threads = mem::take(&mut self.threads);
         if !self.is_here() {
             // A forked child: there is nobody to join, nor to detach.
             mem::forget(threads);
@@ -303,7 +326,7 @@ impl Drop for Watchdog {
         self.disarm();
         self.shared.quit.store(true, Release);
         self.shared.waker.poke();
-        for thread in threads.into_iter().flatten() {
+        for thread in threads {
             thread.thread().unpark();
             // An error means that it panicked; then it watches no more and there is nothing to tell.
             let _ = thread.join();
@@ -336,7 +359,9 @@ struct Shared {
     signals: Vec<c_int>,
     budget_ns: u64,
     ledger: Option<Arc<Ledger>>,
-    descriptor: Option<Descriptor>,
+    /// One printer each. Not the printers' own: who closes all descriptors closes ours, and a thread at its end
+    /// would trip over that.
+    outputs: Vec<Output>,
     /// The killer's.
     waker: Waker,
     deadline: AtomicU64,
@@ -350,11 +375,12 @@ struct Shared {
     provisional: Provisional,
     writer: Mutex<()>,
     starter: Thread,
-    /// How many of the two threads have started.
+    /// How many of the threads have started.
     running: AtomicU32,
     quit: AtomicBool,
     print: AtomicBool,
-    printed: AtomicBool,
+    /// How many printers are not done yet.
+    printing: AtomicU32,
 }
 
 impl Shared {
@@ -372,7 +398,7 @@ impl Shared {
 }
 
 /// The killer's thread.
-fn kill_in_time(shared: &Shared, printer: &Thread) {
+fn kill_in_time(shared: &Shared, printers: &[Thread]) {
     run_soon();
     shared.is_running();
     loop {
@@ -391,26 +417,43 @@ fn kill_in_time(shared: &Shared, printer: &Thread) {
             deadline if now_ns() < deadline => shared.waker.wait(Some(deadline)),
             deadline => {
                 if shared.deadline.compare_exchange(deadline, FIRED, AcqRel, Relaxed).is_ok() {
-                    end_process(shared, printer, deadline);
+                    end_process(shared, printers, deadline);
                 }
             }
         }
     }
 }
 
-fn end_process(shared: &Shared, printer: &Thread, deadline: MonotonicNs) -> ! {
+fn end_process(shared: &Shared, printers: &[Thread], deadline: MonotonicNs) -> ! {
     let latest = deadline.saturating_add(PRINT_NS).max(now_ns().saturating_add(LATE_PRINT_NS));
+    shared.printing.store(printers.len() as u32, Relaxed);
+    // Release: a printer that sees it counts itself off what was stored before.
     shared.print.store(true, Release);
-    printer.unpark();
-    while !shared.printed.load(Acquire) && now_ns() < latest {
+    printers.iter().for_each(Thread::unpark);
+    while shared.printing.load(Acquire) > 0 && now_ns() < latest {
         shared.waker.wait(Some(latest));
     }
     // SAFETY: no preconditions; it runs no destructor and no exit handler, which a blocked thread could hold up.
     unsafe { libc::_exit(shared.exit_code.into()) }
 }
 
-/// The printer's thread.
-fn print_when_told(shared: &Shared, paper: &mut Paper) {
+/// Where a printer writes to.
+enum Output {
+    Descriptor(Descriptor),
+    File(Arc<ReportFile>),
+}
+
+impl Output {
+    fn thread_name(&self) -> &'static str {
+        match self {
+            Self::Descriptor(_) => "lameduck-print",
+            Self::File(_) => "lameduck-file",
+        }
+    }
+}
+
+/// A printer's thread.
+fn print_when_told(shared: &Shared, output: &Output, paper: &mut Paper) {
     run_soon();
     shared.is_running();
     while !shared.print.load(Acquire) {
@@ -419,11 +462,14 @@ fn print_when_told(shared: &Shared, paper: &mut Paper) {
         }
         thread::park();
     }
-    if let Some(descriptor) = &shared.descriptor {
-        compose(shared, paper);
-        descriptor.write_all(paper.text.as_bytes());
-    }
-    shared.printed.store(true, Release);
+    let report_at = compose(shared, paper);
+    let text = paper.text.as_bytes();
+    // Whatever goes wrong here, there is nobody left to tell and no time to do it in.
+    let _ = match output {
+        Output::Descriptor(descriptor) => descriptor::write_all(descriptor.0.as_raw_fd(), text),
+        Output::File(file) => file.write(&text[report_at..], Writer::Watchdog),
+    };
+    shared.printing.fetch_sub(1, Release);
     shared.waker.poke();
 }
 
@@ -469,8 +515,8 @@ impl fmt::Display for Heard {
     }
 }
 
-/// What to print: one line for whoever is on call, then the report on a line of its own.
-fn compose(shared: &Shared, Paper { text, report }: &mut Paper) {
+/// What to print: one line for whoever is on call, then the report on a line of its own. Returns where that begins.
+fn compose(shared: &Shared, Paper { text, report }: &mut Paper) -> usize {
     let totals = shared.ledger.as_ref().map(|ledger| ledger.totals());
     let arrival = shared.arrival.load(Acquire);
     let rendered = shared.rendered.load(Acquire);
@@ -495,6 +541,7 @@ fn compose(shared: &Shared, Paper { text, report }: &mut Paper) {
             write!(text, "; {connections} connections, {in_flight} requests in flight (ledger)");
     }
     let _ = text.write_str("\n");
+    let report_at = text.length;
 
     let length = shared.provisional.copy_to(report).unwrap_or(0);
     let report = &report[..length];
@@ -523,6 +570,7 @@ fn compose(shared: &Shared, Paper { text, report }: &mut Paper) {
         let _ = write!(text, ",\"event_loop_blocked_ms\":{ms}}}");
     }
     let _ = text.write_str("\n");
+    report_at
 }
 
 /// Text in memory that was allocated beforehand. What does not fit is cut.
@@ -562,33 +610,9 @@ impl Descriptor {
     fn duplicate(fd: RawFd) -> io::Result<Self> {
         // SAFETY: any descriptor number may be asked for a duplicate.
         let duplicate = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
-        if duplicate == -1 {
-            return Err(io::Error::last_os_error());
-        }
+        descriptor::done(duplicate)?;
         // SAFETY: the duplicate was made just now and is nobody else's.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(duplicate) }))
-    }
-
-    /// Writes everything, waiting as long as it takes, whether the descriptor blocks or not; gives up on errors.
-    fn write_all(&self, mut bytes: &[u8]) {
-        let fd = self.0.as_raw_fd();
-        while !bytes.is_empty() {
-            // SAFETY: the buffer is readable for its length.
-            let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
-            if written >= 0 {
-                bytes = &bytes[written as usize..];
-                continue;
-            }
-            match io::Error::last_os_error().kind() {
-                io::ErrorKind::Interrupted => {}
-                io::ErrorKind::WouldBlock => {
-                    let mut question = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
-                    // SAFETY: the pointer is to one pollfd, and 1 is how many there are.
-                    unsafe { libc::poll(&mut question, 1, -1) };
-                }
-                _ => return,
-            }
-        }
     }
 }
 

@@ -3,10 +3,11 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::ffi::c_int;
+use std::ffi::{CString, c_int};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::catch_unwind;
+use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -17,6 +18,7 @@ use lameduck::{Event, JobId, Machine, Policy, Settings, Time};
 use lameduck_host::clock::now_ns;
 use lameduck_host::interposer::Interposer;
 use lameduck_host::ledger::{Ledger, Spacing};
+use lameduck_host::report_file::ReportFile;
 use lameduck_host::watchdog::{Options, REPORT_MAX, ReportTooLong, Watchdog, WatchdogError};
 
 const MS: u64 = 1_000_000;
@@ -38,6 +40,13 @@ fn main() -> ExitCode {
                 in_time(a_process_with_a_jammed_allocator_still_reports)
             }),
             ("a_full_pipe_does_not_delay_the_end", || in_time(a_full_pipe_does_not_delay_the_end)),
+            ("a_full_pipe_does_not_cost_the_file", || in_time(a_full_pipe_does_not_cost_the_file)),
+            ("a_process_out_of_descriptors_still_leaves_its_file", || {
+                in_time(a_process_out_of_descriptors_still_leaves_its_file)
+            }),
+            ("a_file_that_blocks_costs_neither_the_print_nor_the_end", || {
+                in_time(a_file_that_blocks_costs_neither_the_print_nor_the_end)
+            }),
             ("a_full_standard_output_does_not_delay_the_end", || {
                 in_time(a_full_standard_output_does_not_delay_the_end)
             }),
@@ -96,6 +105,9 @@ fn main() -> ExitCode {
             ("locks", locks),
             ("jam", jam),
             ("full_pipe", full_pipe),
+            ("full_pipe_and_file", full_pipe_and_file),
+            ("out_of_descriptors", out_of_descriptors),
+            ("blocking_file", blocking_file),
             ("full_stdout", full_stdout),
             ("nonblocking", nonblocking),
             ("broken_pipe", broken_pipe),
@@ -294,8 +306,18 @@ fn a_process_with_a_jammed_allocator_still_reports() {
 
 // Pipes.
 
-/// Fills standard error until it takes no more, then leaves it blocking as it was.
 fn full_pipe() {
+    fill_standard_error();
+    let watchdog = Watchdog::start(options()).unwrap();
+    let deadline = now_ns() + 200 * MS;
+    watchdog.arm(deadline);
+    watchdog.render(REPORT).unwrap();
+    say(deadline);
+    spin_for_ever();
+}
+
+/// Until it takes no more; then it blocks as it did before.
+fn fill_standard_error() {
     let flags = |set: Option<c_int>| {
         // SAFETY: standard error's flags, in a process with one thread.
         unsafe {
@@ -312,12 +334,6 @@ fn full_pipe() {
         while stderr.write(&vec![b'x'; size]).is_ok() {}
     }
     flags(Some(before));
-    let watchdog = Watchdog::start(options()).unwrap();
-    let deadline = now_ns() + 200 * MS;
-    watchdog.arm(deadline);
-    watchdog.render(REPORT).unwrap();
-    say(deadline);
-    spin_for_ever();
 }
 
 fn a_full_pipe_does_not_delay_the_end() {
@@ -336,6 +352,104 @@ fn a_full_pipe_does_not_delay_the_end() {
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     assert!(text.bytes().all(|byte| byte == b'x'));
+}
+
+// Files.
+
+/// Where a scenario's report goes: beside the test's own files, by the process's number.
+fn report_path(process: u32) -> PathBuf {
+    std::env::temp_dir().join(format!("lameduck-watchdog-{process}.json"))
+}
+
+fn reports_to_file() -> Watchdog {
+    let path = report_path(std::process::id());
+    let file = ReportFile::open(path.to_str().unwrap()).unwrap();
+    let watchdog =
+        Watchdog::start(Options { report_file: Some(Arc::new(file)), ..options() }).unwrap();
+    watchdog.render(REPORT).unwrap();
+    watchdog.heartbeat();
+    watchdog
+}
+
+/// Arms it, says when, and never comes back.
+fn spin_until_the_end(watchdog: &Watchdog) -> ! {
+    let deadline = now_ns() + 400 * MS;
+    watchdog.arm(deadline);
+    say(deadline);
+    spin_for_ever();
+}
+
+/// The process's report file, which is removed.
+fn take_report(process: u32) -> String {
+    let path = report_path(process);
+    let report = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    report
+}
+
+#[track_caller]
+fn assert_is_the_report(file: &str) {
+    let whole = std::str::from_utf8(REPORT).unwrap().trim_end_matches('}');
+    assert!(file.starts_with(&format!("{whole},\"event_loop_blocked_ms\":")), "{file}");
+    assert!(file.ends_with("}\n") && file.lines().count() == 1, "{file}");
+}
+
+fn full_pipe_and_file() {
+    fill_standard_error();
+    spin_until_the_end(&reports_to_file());
+}
+
+fn a_full_pipe_does_not_cost_the_file() {
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let mut command = Process::command("full_pipe_and_file");
+    let child = command.stderr(Stdio::from(OwnedFd::from(writer))).spawn();
+    let mut process = Process { child: child.unwrap() };
+    let (id, deadline) = (process.child.id(), process.number());
+    assert_gone_in_time(&process.end(), deadline);
+    assert_is_the_report(&take_report(id));
+}
+
+fn out_of_descriptors() {
+    let watchdog = reports_to_file();
+    let mut taken = Vec::new();
+    let error = loop {
+        match std::fs::File::open("/dev/null") {
+            Ok(file) => taken.push(file),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+    spin_until_the_end(&watchdog);
+}
+
+fn a_process_out_of_descriptors_still_leaves_its_file() {
+    let mut process = Process::start("out_of_descriptors");
+    let (id, deadline) = (process.child.id(), process.number());
+    assert_gone_in_time(&process.end(), deadline);
+    assert_is_the_report(&take_report(id));
+}
+
+/// A pipe that nobody reads in place of the file: opening it waits for ever.
+fn blocking_file() {
+    let watchdog = reports_to_file();
+    let path = report_path(std::process::id());
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let draft = path.with_file_name(format!(".{name}.{}.watchdog", std::process::id()));
+    let draft = CString::new(draft.to_str().unwrap()).unwrap();
+    // SAFETY: a text that ends in 0 and lives through the call.
+    assert_eq!(unsafe { libc::mkfifo(draft.as_ptr(), 0o600) }, 0);
+    spin_until_the_end(&watchdog);
+}
+
+fn a_file_that_blocks_costs_neither_the_print_nor_the_end() {
+    let mut process = Process::start("blocking_file");
+    let (id, deadline) = (process.child.id(), process.number());
+    let end = process.end();
+    assert_gone_in_time(&end, deadline);
+    assert_printed(&end, &["hard deadline reached: event loop blocked for"]);
+    assert!(!report_path(id).exists());
+    let name = report_path(id).file_name().unwrap().to_str().unwrap().to_owned();
+    std::fs::remove_file(report_path(id).with_file_name(format!(".{name}.{id}.watchdog"))).unwrap();
 }
 
 /// Blocks in a write to standard output, which nobody reads.

@@ -57,7 +57,6 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   #phase: Phase = 'serving';
   #wanted = true;
   #aborted = false;
-  #detail = '';
   #shutdown: Deferred | undefined;
   #timer: NodeJS.Timeout | undefined;
   #pumping = false;
@@ -319,7 +318,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     if (this.#shutdown === undefined) {
       this.#shutdown = deferred();
       enter(this);
-      this.#detail = detail;
+      this.#driver.explain(detail);
       this.#log.info(`stopping: ${detail}`);
       const arrived = this.#driver.signalArrived();
       this.#driver.handOver(named, this.#connections.everAccepted, arrived);
@@ -501,14 +500,15 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   #finish(code: number): void {
     const text = this.#driver.report();
     const report = JSON.parse(text) as Report;
-    report.cause_detail = this.#detail;
     const { completed, client_gone, refused, ended, forced } = report.requests;
     const verdicts = `${completed} completed, ${client_gone} client gone, ${refused} refused, ${ended} ended, ${forced} forced`;
     const lost = report.lost.length > 0 ? `; lost: ${report.lost.join('; ')}` : '';
     const line = `done in ${report.took_ms} ms, exit code ${code}: ${verdicts}${lost}`;
     if (code === 0) this.#log.info(line);
     else this.#log.warn(line);
-    this.#log.info(`report ${JSON.stringify(report)}`);
+    const trouble = this.#driver.writeReport();
+    if (trouble !== null) this.#log.warn(trouble);
+    this.#log.info(`report ${text}`);
     this.#signals.remove();
     this.#shutdown?.resolve(report);
     this.#tell('report', report);

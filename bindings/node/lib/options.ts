@@ -47,6 +47,8 @@ export interface Options {
   health?: HealthOptions;
   /** Whether to end the process when all is done. Default `true`. */
   exit?: boolean;
+  /** A file that gets the report, too, whole or not at all. `{pid}` is the process's number. Default: none. */
+  reportFile?: string;
   /** Takes the log lines; pino and console fit. `false` for silence. */
   logger?: Logger | false;
 }
@@ -71,7 +73,7 @@ const TIMES = {
   abortLead: 0,
   windowIdle: 10,
 } as const;
-const OTHERS = ['seed', 'signals', 'newRequests', 'readiness', 'health', 'exit', 'logger'];
+const OTHERS = ['seed', 'signals', 'newRequests', 'readiness', 'health', 'exit', 'reportFile', 'logger'];
 const KNOWN = [...Object.keys(TIMES), ...OTHERS];
 const HEALTH = ['livePath', 'readyPath', 'checks', 'checkTimeout'];
 const UNCATCHABLE = ['SIGKILL', 'SIGSTOP'];
@@ -89,6 +91,8 @@ export function check(options: unknown): Checked {
   if (newRequests !== undefined) settings.newRequests = newRequests;
   const readiness = choice('readiness', given.readiness, ['fail', 'keep'] as const);
   if (readiness !== undefined) settings.readiness = readiness;
+  const path = reportFile(given.reportFile);
+  if (path !== undefined) settings.reportFile = path;
   settings.seed = seed(given.seed);
   return {
     settings,
@@ -134,6 +138,11 @@ function seed(value: unknown): bigint {
     throw new RangeError(`lameduck: seed is ${value}; it must be between 0 and 2 ** 64 - 1`);
   }
   return BigInt(value);
+}
+
+function reportFile(value: unknown): string | undefined {
+  if (value === undefined || (typeof value === 'string' && value !== '')) return value;
+  throw new TypeError(`lameduck: reportFile is a path such as '/var/log/app/shutdown.json', not ${shown(value)}`);
 }
 
 function signals(value: unknown): NodeJS.Signals[] {

@@ -41,6 +41,7 @@ export interface Report {
   lost: string[];
   policy: { name: string; ms?: number; origin: 'code' | 'default' | 'environment' }[];
   timeline: { at_ms: number; what: string }[];
+  listeners: { open: number; failed: number; errors?: string[] };
   connections: { adopted: number; opened: number; forced: number; open: number };
   requests: {
     adopted: number;
@@ -65,4 +66,6 @@ export interface Report {
   forced: Blocker[];
   blocked_at: { deadline: string; at_ms: number; blockers: Blockers }[];
   blockers?: Blockers;
+  /** When the process was ended at the hard deadline: for how long nothing was heard from the event loop. */
+  event_loop_blocked_ms?: number;
 }

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lameduck::{Event, HookId, JobId, ListenerId, Machine, Phase, RequestId, Time};
+use lameduck::{Event, HookId, JobId, ListenerId, Machine, Phase, Report, RequestId, Time};
 use lameduck_host::clock;
 use lameduck_host::ledger::{Ledger, Spacing};
+use lameduck_host::report_file::{ReportFile, Writer};
 use napi::Result;
 use napi::bindgen_prelude::{BigInt, Uint32Array};
 use napi_derive::napi;
@@ -24,6 +25,8 @@ pub struct Driver {
     ledger: Arc<Ledger>,
     watch: Option<Watch>,
     service: Option<Service>,
+    report_file: Option<Arc<ReportFile>>,
+    cause_detail: Option<String>,
 }
 
 #[napi]
@@ -33,8 +36,15 @@ impl Driver {
     #[napi(constructor)]
     pub fn new(settings: JsSettings, variables: HashMap<String, String>) -> Result<Self> {
         let policy = policy::resolve(&settings, &variables)?;
-        let ledger = Arc::new(Ledger::new(Spacing::Dense));
-        Ok(Self { machine: Machine::new(policy), ledger, watch: None, service: None })
+        let report_file = policy::report_file(&settings, &variables)?;
+        Ok(Self {
+            machine: Machine::new(policy),
+            ledger: Arc::new(Ledger::new(Spacing::Dense)),
+            watch: None,
+            service: None,
+            report_file,
+            cause_detail: None,
+        })
     }
 
     /// The policy as one line: each time and where it came from.
@@ -356,7 +366,7 @@ impl Driver {
         if let Some(watch) = &self.watch {
             watch.heartbeat();
             if self.machine.phase() != Phase::Serving {
-                watch.render(&self.machine.report(now));
+                watch.render(self.report_at(now));
             }
         }
         Ok(effects)
@@ -378,7 +388,31 @@ impl Driver {
     /// The report as JSON: provisional until the phase is done.
     #[napi]
     pub fn report(&self, now: Option<BigInt>) -> Result<String> {
-        Ok(self.machine.report(convert::moment(now)?).to_json())
+        Ok(self.report_at(convert::moment(now)?).to_json())
+    }
+
+    /// What the report says of the cause beside its name.
+    #[napi]
+    pub fn explain(&mut self, cause_detail: String) {
+        self.cause_detail = Some(cause_detail);
+    }
+
+    /// Where the report is written to, if that was asked for.
+    #[napi]
+    pub fn report_file(&self) -> Option<String> {
+        self.report_file.as_ref().map(|file| file.path().display().to_string())
+    }
+
+    /// Writes the final report to its file, if there is one. Returns `null`, or the sentence that says
+    /// why it is not there.
+    #[napi]
+    pub fn write_report(&self) -> Result<Option<String>> {
+        let Some(file) = &self.report_file else { return Ok(None) };
+        let mut text = self.report_at(convert::moment(None)?).to_json();
+        text.push('\n');
+        Ok(file.write(text.as_bytes(), Writer::Driver).err().map(|error| {
+            format!("the report could not be written to {}: {error}", file.path().display())
+        }))
     }
 
     /// What holds shutdown up, as JSON.
@@ -428,7 +462,12 @@ impl Driver {
     #[napi]
     pub fn watch(&mut self, signals: Vec<i32>) -> Result<()> {
         if let Some(budget) = self.machine.policy().budget() {
-            self.watch = Some(Watch::start(&signals, budget, Arc::clone(&self.ledger))?);
+            self.watch = Some(Watch::start(
+                &signals,
+                budget,
+                Arc::clone(&self.ledger),
+                self.report_file.clone(),
+            )?);
             self.render_serving();
         }
         Ok(())
@@ -459,6 +498,10 @@ impl Driver {
     fn handle(&mut self, event: Event, now: Option<BigInt>) -> Result<Option<String>> {
         let now = convert::moment(now)?;
         Ok(refusal(self.machine.handle(event, now)))
+    }
+
+    fn report_at(&self, now: Time) -> Report {
+        Report { cause_detail: self.cause_detail.clone(), ..self.machine.report(now) }
     }
 
     /// Keeps what the watchdog says when a signal finds the event loop blocked up to date.

@@ -9,6 +9,7 @@ use lameduck_host::interposer::Interposer;
 use lameduck_host::ledger::Ledger;
 use lameduck_host::notices::Notices;
 use lameduck_host::notify::Notifier;
+use lameduck_host::report_file::ReportFile;
 use lameduck_host::supervisor::Surroundings;
 use lameduck_host::watchdog::{Options, Watchdog};
 use lameduck_host::{clock, last_look, terminal};
@@ -29,12 +30,14 @@ impl Watch {
         signals: &[i32],
         budget: Duration,
         ledger: Arc<Ledger>,
+        report_file: Option<Arc<ReportFile>>,
     ) -> napi::Result<Self> {
         // In this order: a signal between the two would arm nothing.
         let watchdog = Watchdog::start(Options {
             signals: signals.to_vec(),
             budget_ns: u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX),
             ledger: Some(ledger),
+            report_file,
             ..Options::default()
         })
         .map_err(|error| convert::invalid(error.to_string()))?;
@@ -52,8 +55,8 @@ impl Watch {
     }
 
     /// A report that is too long leaves the previous one standing.
-    pub(crate) fn render(&self, report: &Report) {
-        let _ = self.watchdog.render(report.to_json().as_bytes());
+    pub(crate) fn render(&self, report: Report) {
+        let _ = self.watchdog.render_report(report);
     }
 
     /// What the watchdog says when the event loop is blocked before anybody can handle the signal.

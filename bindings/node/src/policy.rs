@@ -1,8 +1,10 @@
 //! Settings from JavaScript.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use lameduck::{Grace, NewRequests, Policy, Readiness, Settings, environment};
+use lameduck_host::report_file::ReportFile;
 use napi::Result;
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
@@ -30,6 +32,7 @@ pub struct JsSettings {
     pub seed: Option<BigInt>,
     pub interactive: Option<bool>,
     pub development: Option<bool>,
+    pub report_file: Option<String>,
 }
 
 /// The policy that the program's settings and the environment make together.
@@ -78,4 +81,16 @@ pub(crate) fn resolve(
     environment::settings(|name| variables.get(name).cloned())
         .and_then(|environment| Policy::resolve(&code, &environment))
         .map_err(|contradiction| convert::invalid(contradiction.to_string()))
+}
+
+/// The file that shall get the report, if any is asked for and can be written.
+pub(crate) fn report_file(
+    settings: &JsSettings,
+    variables: &HashMap<String, String>,
+) -> Result<Option<Arc<ReportFile>>> {
+    environment::report_file(|name| variables.get(name).cloned())
+        .or_else(|| settings.report_file.clone())
+        .map(|path| ReportFile::open(&path).map(Arc::new))
+        .transpose()
+        .map_err(|error| convert::invalid(error.to_string()))
 }

@@ -126,6 +126,7 @@ impl Machine {
             schema: SCHEMA,
             phase: self.phase.name(),
             cause: self.causes.first().map(name),
+            cause_detail: None,
             raised_by: self.causes.iter().skip(1).map(name).collect(),
             took_ms: if self.causes.is_empty() { Millis::default() } else { self.since_t0(now) },
             exit_code: self.exit_code(),
@@ -159,6 +160,7 @@ impl Machine {
             forced: self.forced.clone(),
             blocked_at: self.blocked_lines(),
             blockers,
+            event_loop_blocked_ms: None,
         }
     }
 

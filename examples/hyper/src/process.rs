@@ -82,7 +82,7 @@ impl Process {
                     if let Some(watchdog) = &watchdog {
                         watchdog.heartbeat();
                         // Too long, and the last one stands.
-                        let _ = watchdog.render(shutdown.report().to_json().as_bytes());
+                        let _ = watchdog.render_report(shutdown.report());
                     }
                 }
             }

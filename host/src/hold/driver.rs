@@ -216,7 +216,7 @@ impl<E: FnMut(Effect)> Driver<E> {
                     self.deadline = machine.hard_deadline();
                     self.deadline.map(|deadline| watchdog.arm(deadline.as_nanos()));
                 }
-                let _ = watchdog.render(self.shared.report(&machine).to_json().as_bytes());
+                let _ = watchdog.render_report(self.shared.report(&machine));
             }
             Some(watchdog) => {
                 let _ = watchdog.render_serving(&machine.report(now));
@@ -317,7 +317,7 @@ impl<E: FnMut(Effect)> Driver<E> {
             self.shared.handed_over.store(now_ns(), Release);
             let report = self.shared.report(&self.shared.machine());
             if let Some(watchdog) = &self.shared.watchdog {
-                let _ = watchdog.render(report.to_json().as_bytes());
+                let _ = watchdog.render_report(report);
             }
         }
         let first = claims.iter().position(|claim| deliver && claim.signal() == self.signal);
