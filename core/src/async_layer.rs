@@ -93,7 +93,7 @@ mod model;
 pub use connection::{Connection, ConnectionGuard, Cue};
 pub use driver::Driver;
 pub use hook::{HookOptions, HookOutcome};
-pub use job::JobGuard;
+pub use job::{JobGuard, JobOptions};
 pub use listener::{ListenerCue, ListenerGuard};
 pub use phases::{Done, Phases, Reached};
 pub use request::{Aborted, RequestCue, RequestGuard, Unflushed};

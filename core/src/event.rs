@@ -96,12 +96,16 @@ pub enum Event {
         /// How.
         outcome: JobOutcome,
     },
-    /// Background work began; shutdown waits for it until the drain deadline.
+    /// Work beside the requests began; shutdown waits for it until the drain deadline.
     JobStarted {
         /// A new id.
         job: JobId,
         /// What the report calls it.
         name: String,
+        /// What began it. While draining only what a request began is taken.
+        source: JobSource,
+        /// What draining means to it.
+        on_drain: OnDrain,
     },
     /// A listener is closed.
     ListenerClosed {
@@ -279,6 +283,26 @@ pub enum Outcome {
     Ended,
     /// Answered 503.
     Refused,
+}
+
+/// What began a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobSource {
+    /// The program itself: a timer, a consumer.
+    Background,
+    /// A request that was admitted, answered by now or not.
+    Request,
+}
+
+/// What draining means to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDrain {
+    /// Its abort signal fires when draining begins; that it stops then is no loss.
+    Cancel,
+    /// It has until the drain deadline; its abort signal fires shortly before that.
+    Wait,
 }
 
 /// How a job ended.

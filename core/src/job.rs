@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 
-use crate::event::JobOutcome;
+use crate::event::{JobOutcome, OnDrain};
 use crate::id::JobId;
 use crate::refusal::Refused;
 use crate::time::Time;
@@ -12,6 +12,7 @@ use crate::time::Time;
 pub(crate) struct Job {
     pub(crate) name: String,
     pub(crate) since: Time,
+    pub(crate) on_drain: OnDrain,
     /// Its abort signal was fired.
     pub(crate) cancelled: bool,
 }
@@ -22,23 +23,25 @@ pub(crate) struct Jobs {
     pub(crate) running: BTreeMap<JobId, Job>,
     pub(crate) completed: u64,
     pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
     pub(crate) aborted: u64,
     pub(crate) forced: u64,
 }
 
 impl Jobs {
-    pub(crate) fn start(&mut self, id: JobId, name: String, now: Time) -> Result<(), Refused> {
+    pub(crate) fn start(&mut self, id: JobId, job: Job) -> Result<(), Refused> {
         if self.running.contains_key(&id) {
             return Err(Refused::AlreadyKnown);
         }
-        self.running.insert(id, Job { name, since: now, cancelled: false });
+        self.running.insert(id, job);
         Ok(())
     }
 
     /// Ends a job; without an outcome it is not counted.
     pub(crate) fn finish(&mut self, id: JobId, outcome: Option<JobOutcome>) -> Result<(), Refused> {
-        self.running.remove(&id).ok_or(Refused::UnknownJob)?;
+        let job = self.running.remove(&id).ok_or(Refused::UnknownJob)?;
         match outcome {
+            Some(JobOutcome::Aborted) if job.on_drain == OnDrain::Cancel => self.cancelled += 1,
             Some(JobOutcome::Aborted) => self.aborted += 1,
             Some(JobOutcome::Completed) => self.completed += 1,
             Some(JobOutcome::Failed) => self.failed += 1,

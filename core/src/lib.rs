@@ -62,7 +62,7 @@ pub use blocker::{Blocker, Blockers};
 pub use cause::{Cause, Severity};
 pub use deadline::Wake;
 pub use effect::Effect;
-pub use event::{Event, EventKind, JobOutcome, Outcome, RequestKind};
+pub use event::{Event, EventKind, JobOutcome, JobSource, OnDrain, Outcome, RequestKind};
 pub use hook::{HookResult, Stage};
 pub use id::{ConnectionId, HookId, JobId, ListenerId, RequestId};
 pub use machine::Machine;

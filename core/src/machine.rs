@@ -26,9 +26,9 @@ use crate::connection::Situation;
 use crate::connections::Connections;
 use crate::deadline::{Deadlines, Insisted, Plan, Wake};
 use crate::effect::Effect;
-use crate::event::Event;
+use crate::event::{Event, JobSource};
 use crate::hook::{Hook, HookState, Hooks, Stage};
-use crate::job::Jobs;
+use crate::job::{Job, Jobs};
 use crate::listener::Listeners;
 use crate::phase::Phase;
 use crate::policy::{Grace, Policy};
@@ -217,7 +217,12 @@ impl Machine {
                 let outcome = Some(outcome).filter(|_| self.phase != Phase::Serving);
                 self.jobs.finish(job, outcome)
             }
-            Event::JobStarted { job, name } => self.job_started(job, name, now),
+            Event::JobStarted { job, name, source, on_drain } => {
+                if source == JobSource::Background && self.phase != Phase::Serving {
+                    return Err(Refused::Draining);
+                }
+                self.job_started(job, Job { name, since: now, on_drain, cancelled: false })
+            }
             Event::ListenerClosed { listener } => self.listeners.close(listener),
             Event::ListenerFailed { listener, error } => self.listeners.fail(listener, error),
             Event::ListenerOpened { listener } => self.listeners.open(listener),

@@ -160,7 +160,9 @@ pub struct JobCounts {
     pub completed: u64,
     /// Threw.
     pub failed: u64,
-    /// Stopped because their abort signal fired.
+    /// Stopped when draining began, as they were meant to.
+    pub cancelled: u64,
+    /// Stopped because their abort signal fired near the drain deadline.
     pub aborted: u64,
     /// Still running at the drain deadline.
     pub forced: u64,

@@ -5,11 +5,12 @@ mod support;
 use std::time::Duration;
 
 use lameduck::{
-    Cause, ConnectionId, Effect, Event, Grace, HookId, JobId, JobOutcome, ListenerId, NewRequests,
-    Outcome, Phase, Protocol, Readiness, Refused, RequestId, RequestKind, Settings, Stage, Time,
+    Cause, ConnectionId, Effect, Event, Grace, HookId, JobId, JobOutcome, JobSource, ListenerId,
+    NewRequests, OnDrain, Outcome, Phase, Protocol, Readiness, Refused, RequestId, RequestKind,
+    Settings, Stage, Time,
 };
 
-use support::driver::{Driver, finished, registered, resolve, started};
+use support::driver::{Driver, finished, job_ended, job_started, registered, resolve, started};
 
 const C1: ConnectionId = ConnectionId(1);
 const R0: RequestId = RequestId(0);
@@ -464,6 +465,55 @@ fn a_job_aborted_while_serving_is_not_the_shutdowns_loss() {
     driver.take(Event::JobFinished { job: JobId(1), outcome: JobOutcome::Aborted });
     driver.stop(Cause::Terminate);
     assert_eq!(driver.finished().exit_code, 0);
+}
+
+#[test]
+fn while_draining_only_what_a_request_began_is_taken() {
+    let mut driver = Driver::serving();
+    driver.take(job_started(1, JobSource::Background, OnDrain::Wait));
+    driver.stop(Cause::Terminate);
+    let background = job_started(2, JobSource::Background, OnDrain::Wait);
+    assert_eq!(driver.refusal(background), Refused::Draining);
+    // The one that began it may be answered by now, and nothing else is in flight.
+    driver.run(6_000);
+    driver.take(job_started(2, JobSource::Request, OnDrain::Wait));
+    driver.take(job_ended(1, JobOutcome::Completed));
+    driver.run(10_000);
+    assert_eq!(driver.phase(), Phase::Draining, "the job is waited for");
+    driver.take(job_ended(2, JobOutcome::Completed));
+    let report = driver.finished();
+    assert_eq!((report.jobs.completed, report.exit_code), (2, 0));
+}
+
+#[test]
+fn a_job_that_yields_is_cancelled_when_draining_begins_and_no_loss() {
+    let mut driver = Driver::serving();
+    let yields = |job| job_started(job, JobSource::Request, OnDrain::Cancel);
+    driver.take(yields(1));
+    driver.take(yields(2));
+    driver.job(3);
+    driver.stop(Cause::Terminate);
+    driver.take(yields(4));
+    let cancelled = |driver: &Driver, job| driver.when(Effect::CancelJob { job: JobId(job) });
+    for job in [1, 2, 4] {
+        assert_eq!(cancelled(&driver, job), Some(0.0));
+    }
+    assert_eq!(cancelled(&driver, 3), None);
+    let outcomes = [JobOutcome::Aborted, JobOutcome::Completed, JobOutcome::Completed];
+    for (job, outcome) in (1..).zip(outcomes) {
+        driver.take(job_ended(job, outcome));
+    }
+    driver.take(job_ended(4, JobOutcome::Failed));
+    let report = driver.finished();
+    let jobs = &report.jobs;
+    assert_eq!((jobs.cancelled, jobs.completed, jobs.failed, jobs.aborted), (1, 2, 1, 0));
+    assert_eq!(report.exit_code, 0, "{:?}", report.lost);
+
+    // One that does not heed it is forced like any other.
+    let mut driver = Driver::serving();
+    driver.take(yields(1));
+    driver.stop(Cause::Terminate);
+    assert_eq!(driver.finished().jobs.forced, 1);
 }
 
 #[test]

@@ -321,7 +321,15 @@ fn events() -> Vec<(Value, Vec<Field>)> {
             vec![hook, stage, ("name", Text), ("order", Order), ("timeout_us", OptionalMicros)],
         ),
         ("job_finished", vec![job, ("outcome", OneOf(&["aborted", "completed", "failed"]))]),
-        ("job_started", vec![job, ("name", Text)]),
+        (
+            "job_started",
+            vec![
+                job,
+                ("name", Text),
+                ("source", OneOf(&["background", "request"])),
+                ("on_drain", OneOf(&["cancel", "wait"])),
+            ],
+        ),
         ("listener_closed", vec![listener]),
         ("listener_failed", vec![listener, ("error", Text)]),
         ("listener_opened", vec![listener]),

@@ -5,11 +5,11 @@ mod support;
 use std::time::Duration;
 
 use lameduck::{
-    Cause, ConnectionId, Effect, Event, Grace, JobId, Outcome, Phase, Protocol, Refused, RequestId,
-    RequestKind, Settings, Stage, Time,
+    Cause, ConnectionId, Effect, Event, Grace, JobId, JobSource, OnDrain, Outcome, Phase, Protocol,
+    Refused, RequestId, RequestKind, Settings, Stage, Time,
 };
 
-use support::driver::{Driver, finished, started};
+use support::driver::{Driver, finished, job_started, started};
 
 const C1: ConnectionId = ConnectionId(1);
 const R0: RequestId = RequestId(0);
@@ -303,7 +303,8 @@ fn the_window_ends_early_when_traffic_has_stopped() {
     driver.oversleep(500);
     driver.job(1);
     let late = Time::from_nanos(62_000_000_000); // two seconds after the request to stop
-    driver.machine.handle(Event::JobStarted { job: JobId(2), name: "late".into() }, late).unwrap();
+    let job = job_started(2, JobSource::Request, OnDrain::Wait);
+    driver.machine.handle(job, late).unwrap();
     driver.oversleep(2_000);
     let marks = driver.report().timeline;
     assert_eq!(marks[1].at_ms.0, Duration::from_secs(2));

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lameduck::{
-    Cause, ConnectionId, Event, EventKind, HookId, JobId, JobOutcome, ListenerId, Machine, Phase,
-    Protocol, Refused, RequestId, RequestKind, Stage, Time, table,
+    Cause, ConnectionId, Event, EventKind, HookId, JobId, JobOutcome, JobSource, ListenerId,
+    Machine, OnDrain, Phase, Protocol, Refused, RequestId, RequestKind, Stage, Time, table,
 };
 
-use support::driver::{Driver, finished, registered, started};
+use support::driver::{Driver, finished, job_started, registered, started};
 
 const C1: ConnectionId = ConnectionId(1);
 const R0: RequestId = RequestId(0);
@@ -79,7 +79,7 @@ fn one_of_each() -> Vec<Event> {
         Event::HookFinished { hook, error: None },
         registered(2, Stage::Flush, None),
         Event::JobFinished { job, outcome: JobOutcome::Completed },
-        Event::JobStarted { job, name: "job".into() },
+        job_started(1, JobSource::Request, OnDrain::Wait),
         Event::ListenerClosed { listener: L1 },
         Event::ListenerFailed { listener: L1, error: "EIO".into() },
         Event::ListenerOpened { listener: ListenerId(2) },

@@ -168,6 +168,9 @@ fn together_they_show_every_event_and_refusal() {
     let requests = ["client_gone", "completed", "ended", "refused"];
     assert_shown(&[&outcome("type=request_finished")], &requests);
     assert_shown(&[&outcome("type=job_finished")], &["aborted", "completed", "failed"]);
+    let started = |field| ["steps", "event", "type=job_started", field];
+    assert_shown(&[&started("source")], &["background", "request"]);
+    assert_shown(&[&started("on_drain")], &["cancel", "wait"]);
     assert_shown(
         &[&["steps", "refused"]],
         &[
@@ -260,7 +263,7 @@ fn a_run_replays_as_the_ticks_that_it_stands_for() {
     // The last wake is long before the moment until which it runs.
     let text = r#"{ "about": "x", "policy": { "grace_ms": "unlimited" }, "steps": [
         { "at_us": 0, "event": { "type": "shutdown", "cause": "terminate", "ever_accepted": true } },
-        { "at_us": 0, "event": { "type": "job_started", "job": 1, "name": "x" } },
+        { "at_us": 0, "event": { "type": "job_started", "job": 1, "name": "x", "source": "request", "on_drain": "wait" } },
         { "at_us": 30000000, "run": true }
     ] }"#;
     let play = |text: &str| {

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use common::{End, Named, Process};
 use lameduck::report::Report;
 use lameduck::{
-    Cause, Effect, Event, Grace, HookId, JobId, Phase, Policy, Refused, Settings, Stage,
+    Cause, Effect, Event, Grace, HookId, JobId, JobSource, OnDrain, Phase, Policy, Refused,
+    Settings, Stage,
 };
 use lameduck_host::fence::Way;
 use lameduck_host::hold::{Hold, HoldError, NotTaken, Options};
@@ -371,7 +372,9 @@ fn block_the_embedder() {
     };
     let hold = Hold::start(Options::new(policy), wait).unwrap();
     let _listener = bind();
-    let _ = hold.handle(Event::JobStarted { job: JobId(1), name: "export".to_owned() });
+    let (source, on_drain) = (JobSource::Background, OnDrain::Wait);
+    let name = "export".to_owned();
+    let _ = hold.handle(Event::JobStarted { job: JobId(1), name, source, on_drain });
     loop {
         std::thread::park();
     }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{End, Process};
-use lameduck::{Event, JobId, Machine, Policy, Settings, Time};
+use lameduck::{Event, JobId, JobSource, Machine, OnDrain, Policy, Settings, Time};
 use lameduck_host::clock::now_ns;
 use lameduck_host::interposer::Interposer;
 use lameduck_host::ledger::{Ledger, Spacing};
@@ -591,7 +591,12 @@ fn unhandled_serving() {
     let settings = Settings { window: Some(Duration::from_secs(7)), ..Settings::default() };
     let policy = Policy::resolve(&settings, &Settings::default()).unwrap();
     let mut machine = Machine::new(policy);
-    let job = Event::JobStarted { job: JobId(1), name: "import".to_owned() };
+    let job = Event::JobStarted {
+        job: JobId(1),
+        name: "import".to_owned(),
+        source: JobSource::Background,
+        on_drain: OnDrain::Wait,
+    };
     machine.handle(job, Time::from_nanos(now_ns())).unwrap();
     watchdog.render_serving(&machine.report(Time::from_nanos(now_ns()))).unwrap();
     say(0);
@@ -610,7 +615,7 @@ fn an_unhandled_signal_is_reported_with_what_serving_knew() {
         &[
             r#""exit_code":3,"lost":["event loop blocked: SIGTERM came 1"#,
             r#"{"name":"window","ms":7000,"origin":"code"}"#,
-            r#""jobs":{"completed":0,"failed":0,"aborted":0,"forced":0,"running":1}"#,
+            r#""jobs":{"completed":0,"failed":0,"cancelled":0,"aborted":0,"forced":0,"running":1}"#,
             r#""blockers":{"requests":10,"#,
             r#""name":"import""#,
         ],

@@ -1,7 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
-import { type IncomingMessage, Server as HttpServer } from 'node:http';
-import type { Http2ServerRequest, ServerHttp2Stream } from 'node:http2';
+import { Server as HttpServer } from 'node:http';
 import { Server as HttpsServer } from 'node:https';
 import { Server as NetServer } from 'node:net';
 
@@ -10,6 +9,7 @@ import { Connections } from './connections.js';
 import { type Duration, milliseconds, shown } from './duration.js';
 import { endStream, endUpgraded, force, halfClose } from './ending.js';
 import { Health } from './health.js';
+import { type JobOptions, Jobs, type ServerRequest } from './jobs.js';
 import { Listeners } from './listeners.js';
 import { Log } from './log.js';
 import { prometheus } from './metrics.js';
@@ -49,7 +49,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   readonly #traffic: Traffic;
   readonly #signals: Signals;
   readonly #hooks = new Map<number, { name: string; stage: Stage; fn: Hook }>();
-  readonly #jobs = new Map<number, { name: string; since: number; controller: AbortController }>();
+  readonly #jobs: Jobs;
   /** The abort signals that were asked for. */
   readonly #controllers = new WeakMap<object, AbortController>();
   readonly #drain = new AbortController();
@@ -87,6 +87,18 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       forbid: (server) => this.#listeners.forbid(server),
     });
     const isStopping = () => this.#shutdown !== undefined;
+    const phase = () => this.#phase;
+    this.#jobs = new Jobs({
+      driver: this.#driver,
+      drain: this.drainSignal,
+      get phase() {
+        return phase();
+      },
+      newId: () => this.#nextId++,
+      pump: () => this.#pump(),
+      handedOut: (request) => this.#traffic.handedOut(request),
+      anyAdopted: () => this.#traffic.anyAdopted(),
+    });
     this.#signals = new Signals(this.#log, {
       stop: (cause, detail) => void this.#stop(cause, detail),
       escalate: () => this.#escalate(),
@@ -147,34 +159,16 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   }
 
   /**
-   * Runs background work that shutdown waits for. Its signal fires shortly before the
-   * drain deadline. Returns what `fn` returns.
+   * Runs background work that shutdown waits for. Its signal fires shortly before the drain deadline, or when draining
+   * begins. While draining only jobs that a request begins are taken. Returns what `fn` returns.
    */
-  async job<T>(name: string, fn: (signal: AbortSignal) => T | Promise<T>): Promise<T> {
+  async job<T>(name: string, fn: (signal: AbortSignal) => T | Promise<T>, options: JobOptions = {}): Promise<T> {
     checkNamed('job', name, fn);
-    const id = this.#nextId++;
-    const refused = this.#driver.jobStarted(id, name);
-    if (refused !== null) {
-      throw new Error(`lameduck: job '${name}' was refused: the process is ${this.#phase}`);
-    }
-    const controller = new AbortController();
-    if (this.#aborted) controller.abort(deadlineNear());
-    this.#jobs.set(id, { name, since: performance.now(), controller });
-    let outcome = 'completed';
-    try {
-      return await fn(controller.signal);
-    } catch (error) {
-      outcome = controller.signal.aborted ? 'aborted' : 'failed';
-      throw error;
-    } finally {
-      this.#jobs.delete(id);
-      this.#driver.jobFinished(id, outcome);
-      this.#pump();
-    }
+    return this.#jobs.run(name, fn, options);
   }
 
   /** Fires shortly before this request's time is over: roll back. */
-  requestSignal(incoming: IncomingMessage | Http2ServerRequest | ServerHttp2Stream): AbortSignal {
+  requestSignal(incoming: ServerRequest): AbortSignal {
     const request = 'stream' in incoming ? incoming.stream : incoming;
     if (!this.#traffic.has(request)) return AbortSignal.abort(new Error('this request is not in flight'));
     const controller = this.#controllers.get(request) ?? new AbortController();
@@ -218,7 +212,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
         oldest.push({ what: 'request', protocol, kind: 'ordinary', peer, label, state, age_ms: age(since) });
       }
     }
-    for (const [id, { name, since }] of this.#jobs) oldest.push({ what: 'job', id, name, age_ms: age(since) });
+    oldest.push(...this.#jobs.blockers(age));
     oldest.sort((a, b) => b.age_ms - a.age_ms);
     oldest.length = Math.min(oldest.length, NAMED_BLOCKERS);
     return { requests, idle_connections: idle, jobs: this.#jobs.size, hooks: 0, listeners: 0, oldest };
@@ -421,8 +415,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
         this.#abortRequests();
         break;
       case 'cancel_job':
-        this.#aborted = true;
-        this.#jobs.get(effect.job!)?.controller.abort(deadlineNear());
+        this.#jobs.cancel(effect.job!, deadlineNear());
         break;
       case 'run_hook':
         void this.#run(effect.hook!);

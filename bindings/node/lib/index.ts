@@ -7,6 +7,7 @@ import { check, type Options } from './options.js';
 
 export type { Hook, HookOptions } from './duck.js';
 export type { Duration } from './duration.js';
+export type { JobOptions } from './jobs.js';
 export type { Logger } from './log.js';
 export type { Check, HealthOptions, Options } from './options.js';
 export type { Blocker, Blockers, Phase, Report, Stage } from './report.js';

@@ -62,7 +62,15 @@ export interface Report {
     took_ms?: number;
     error?: string;
   }[];
-  jobs: { completed: number; failed: number; aborted: number; forced: number; running: number };
+  jobs: {
+    completed: number;
+    failed: number;
+    /** Stopped when draining began, as they were meant to (`onDrain: 'cancel'`). */
+    cancelled: number;
+    aborted: number;
+    forced: number;
+    running: number;
+  };
   forced: Blocker[];
   blocked_at: { deadline: string; at_ms: number; blockers: Blockers }[];
   blockers?: Blockers;

@@ -114,6 +114,11 @@ export class Sessions {
     else this.#watchHead(exchange);
   }
 
+  /** Whether this is a stream that a client opened, whatever became of it. */
+  knows(stream: object): boolean {
+    return exchangeOf in stream;
+  }
+
   /** Whether this request is in flight. */
   has(stream: Stream): boolean {
     const exchange = stream[exchangeOf];

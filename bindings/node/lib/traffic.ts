@@ -5,9 +5,13 @@ import type { Socket } from 'node:net';
 import { type Connection, type Connections, Exchange, type Protocol } from './connections.js';
 import { answerUnavailable, lingerAfterResponse, timeOut } from './ending.js';
 import type { Health } from './health.js';
+import { forRequest } from './jobs.js';
 import { type Driver, native } from './native.js';
 import { Sessions, speaksHttp2, speaksOnlyHttp2 } from './sessions.js';
 import { connectionOf, type Tracked, watchAssignments } from './tracked.js';
+
+/** The events that hand a request out, beside `request` itself. */
+const REQUESTS = ['checkContinue', 'checkExpectation', 'connect', 'stream', 'upgrade'];
 
 type Response = ServerResponse & { _header?: string };
 
@@ -36,6 +40,8 @@ export class Traffic {
   readonly #owner: Owner;
   readonly #servers: Server[] = [];
   readonly sessions: Sessions;
+  /** When the hand-over was. */
+  #drainedAt: number | undefined;
 
   constructor(owner: Omit<Owner, 'describePeer'>) {
     this.#owner = { ...owner, describePeer: (connection) => this.#describePeer(connection) };
@@ -55,9 +61,12 @@ export class Traffic {
         if (http2 && isStreams(a)) return emit.call(this, event, a, b);
         if (!traffic.#begin(a as IncomingMessage, b as Response, this)) return true;
         if (health?.answer(a as IncomingMessage, b as Response)) return true;
+        if (traffic.#drainedAt !== undefined) return forRequest(() => emit.call(this, event, a, b));
         return emit.call(this, event, a, b);
       }
-      return traffic.#other(this, event, a, b) ? emit.apply(this, arguments as never) : true;
+      if (!traffic.#other(this, event, a, b)) return true;
+      if (traffic.#drainedAt === undefined || !REQUESTS.includes(event)) return emit.apply(this, arguments as never);
+      return forRequest(() => emit.apply(this, arguments as never));
     } as Server['emit'];
     if (server.listening) this.#owner.listening(server);
   }
@@ -96,6 +105,21 @@ export class Traffic {
     }
   }
 
+  /** Whether one of these servers handed out this request, whatever became of it. */
+  handedOut(request: object): boolean {
+    const stream = (request as { stream?: object }).stream ?? request;
+    if (this.sessions.knows(stream)) return true;
+    return (request as { socket?: Tracked | null }).socket?.[connectionOf] !== undefined;
+  }
+
+  /** Whether a request that was in flight at the hand-over still is. */
+  anyAdopted(): boolean {
+    for (const { exchanges } of this.#owner.connections.all()) {
+      if (exchanges.some(({ since }) => since <= this.#drainedAt!)) return true;
+    }
+    return false;
+  }
+
   /** Whether this request is in flight. */
   has(request: IncomingMessage | ServerHttp2Stream): boolean {
     if (!('socket' in request)) return this.sessions.has(request);
@@ -113,6 +137,7 @@ export class Traffic {
     const { driver, connections } = this.#owner;
     const now = native.now();
     const clock = performance.now();
+    this.#drainedAt = clock;
     const between = this.#betweenRequests();
     for (const connection of connections.all()) {
       const { exchanges, handle, socket } = connection;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lameduck::{
-    Cause, ConnectionId, JobOutcome, Outcome, Protocol, Refused, RequestKind, Stage, Time,
+    Cause, ConnectionId, JobOutcome, JobSource, OnDrain, Outcome, Protocol, Refused, RequestKind,
+    Stage, Time,
 };
 use napi::bindgen_prelude::BigInt;
 use napi::{Error, Result, Status};
@@ -86,6 +87,14 @@ by_name!(job_outcome, JobOutcome, "job outcome",
     "aborted" => JobOutcome::Aborted,
     "completed" => JobOutcome::Completed,
     "failed" => JobOutcome::Failed,
+);
+by_name!(job_source, JobSource, "job source",
+    "background" => JobSource::Background,
+    "request" => JobSource::Request,
+);
+by_name!(on_drain, OnDrain, "drain policy",
+    "cancel" => OnDrain::Cancel,
+    "wait" => OnDrain::Wait,
 );
 by_name!(stage, Stage, "stage",
     "drain" => Stage::Drain,

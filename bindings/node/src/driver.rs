@@ -229,9 +229,13 @@ impl Driver {
         &mut self,
         job: u32,
         name: String,
+        source: String,
+        on_drain: String,
         now: Option<BigInt>,
     ) -> Result<Option<String>> {
-        self.handle(Event::JobStarted { job: JobId(job), name }, now)
+        let source = convert::job_source(&source)?;
+        let on_drain = convert::on_drain(&on_drain)?;
+        self.handle(Event::JobStarted { job: JobId(job), name, source, on_drain }, now)
     }
 
     #[napi]

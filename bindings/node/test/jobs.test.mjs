@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect } from './support/client.mjs';
-import { TIGHT, assertGoneByT, drainDeadline, sleep, start } from './support/server.mjs';
+import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, drainDeadline, sleep, start } from './support/server.mjs';
 import { assertNames, assertReport } from './support/report.mjs';
 
 test('a job that ends in time is waited for, and job returns what it returned', async (t) => {
@@ -44,6 +44,111 @@ test('a job whose own error rejects leaves the shutdown clean', async (t) => {
   await assert.rejects(server.run(({ duck }) => duck.job('broken', async () => { throw new Error('no stock'); })), { message: 'no stock' });
   server.signal();
   assertReport(await server.end(), 0);
+});
+
+test('a job that yields is cancelled when draining begins, exit 0', async (t) => {
+  const server = await start(t, {
+    setup: ({ duck, say }) => {
+      const stop = (signal) => new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => {
+          say('cancelled', { message: signal.reason.message });
+          reject(signal.reason);
+        });
+      });
+      duck.job('cache', stop, { onDrain: 'cancel' }).catch(({ message }) => say('rejected', { message }));
+      duck.job('other', (signal) => signal.addEventListener('abort', () => say('wrong')));
+    },
+  });
+  server.signal();
+  const { at, message } = await server.event('cancelled');
+  assert.match(message, /draining/);
+  assert.ok(at - server.signalled < 250, `cancelled after ${at - server.signalled} ms`);
+  assert.equal((await server.event('rejected')).message, message);
+  const end = await server.end();
+  assertReport(end, 0);
+  assert.ok(!server.saw('wrong'));
+  assert.deepEqual([end.report.jobs.cancelled, end.report.jobs.aborted], [1, 0]);
+  assertGoneEarly(end, BUDGET);
+});
+
+/** Requests that begin jobs, and one (`/background`) that makes the program itself begin some. */
+const orders = ({ duck, route, say, sleep }) => {
+  const begin = (name, ms, options) => duck.job(name, async () => {
+    await sleep(ms);
+    say('done', { job: name });
+  }, options).catch((error) => say('refused', { job: name, message: error.message }));
+  // A timer from before the drain: what it calls runs in no request's context.
+  let wanted = [];
+  setInterval(() => {
+    for (const { name, options } of wanted) begin(name, 10, options);
+    wanted = [];
+  }, 10).unref();
+  route('/order', async (_req, res) => {
+    res.end('taken');
+    await sleep(50);
+    begin('mail', 400);
+  });
+  route('/background', (req, res) => {
+    wanted = [{ name: 'nightly' }, { name: 'told', options: { request: req } }];
+    res.end();
+  });
+  route('/old', (_req, res) => {
+    say('old');
+    setTimeout(() => res.end(), 500);
+    setTimeout(() => begin('of-old', 10), 250);
+  });
+};
+
+test('while draining, a job of a request is taken and any other refused', async (t) => {
+  const server = await start(t, { setup: orders });
+  const [a, b] = [await connect(server.port), await connect(server.port)];
+  server.signal();
+  await server.event('phase', ({ name }) => name === 'draining');
+  const order = a.request('/order');
+  assert.equal((await b.request('/background')).status, 200);
+  const { message } = await server.event('refused', ({ job }) => job === 'nightly');
+  assert.match(message, /'nightly' was refused: the process is draining.*\{ request \}/);
+  assert.equal((await order).text, 'taken');
+  await server.event('done', ({ job }) => job === 'told');
+  await server.event('done', ({ job }) => job === 'mail');
+  const end = await server.end();
+  assertReport(end, 0);
+  assert.deepEqual([end.report.jobs.completed, end.report.jobs.forced], [2, 0]);
+});
+
+test('a request that came before the drain may begin jobs too', async (t) => {
+  const server = await start(t, { setup: orders });
+  const conn = await connect(server.port);
+  const old = conn.request('/old');
+  await server.event('old');
+  server.signal();
+  await server.event('done', ({ job }) => job === 'of-old');
+  assert.equal((await old).status, 200);
+  assertReport(await server.end(), 0);
+});
+
+test('a job that is begun once the drain is over is refused with the reason', async (t) => {
+  const server = await start(t, {
+    setup: ({ duck, say }) => duck.onClose('late', () => duck.job('late', () => {}).catch(({ message }) => say('refused', { message }))),
+  });
+  server.signal();
+  assert.match((await server.event('refused')).message, /'late' was refused: the process is closing/);
+  assertReport(await server.end(), 0);
+});
+
+test('wrong options of a job are refused at once, and nothing runs', async (t) => {
+  const server = await start(t, { setup: ({ say, ...ctx }) => (ctx.duck.never = () => say('ran')) });
+  const wrong = (options, message) => assert.rejects(
+    server.run(({ duck }, given) => duck.job('mail', duck.never, given), options),
+    { name: 'TypeError', message },
+  );
+  await wrong({ onDrain: 'stop' }, /onDrain of job 'mail' is 'wait' or 'cancel', not 'stop'/);
+  await wrong({ ondrain: 'wait' }, /unknown job option 'ondrain'; there are onDrain and request/);
+  await wrong({ request: { method: 'GET' } }, /no request of this server: an object; pass Node's own/);
+  await wrong(null, /options of job 'mail' are an object, not null/);
+  server.signal();
+  assertReport(await server.end(), 0);
+  assert.ok(!server.saw('ran'));
 });
 
 test("a request's abort signal fires before the drain deadline, in time to roll back and answer", async (t) => {

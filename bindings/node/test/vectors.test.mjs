@@ -35,7 +35,7 @@ const ARGUMENTS = {
   hook_finished: ['hook', 'error'],
   hook_registered: ['hook', 'stage', 'name', 'order', 'timeout_us'],
   job_finished: ['job', 'outcome'],
-  job_started: ['job', 'name'],
+  job_started: ['job', 'name', 'source', 'on_drain'],
   listener_closed: ['listener'],
   listener_failed: ['listener', 'error'],
   listener_opened: ['listener'],

@@ -6,10 +6,11 @@ use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
+use super::job::{JobGuard, JobOptions};
 use super::line::{Key, Line, is_event};
 use super::signal::Wait;
 use crate::effect::Effect;
-use crate::event::{Event, Outcome, RequestKind};
+use crate::event::{Event, JobSource, Outcome, RequestKind};
 use crate::id::RequestId;
 use crate::refusal::Refused;
 use crate::row::Late;
@@ -193,6 +194,15 @@ impl RequestGuard {
     pub fn aborted(&mut self) -> Aborted {
         let wait = Wait::new(&self.line.shared.due);
         Aborted { key: self.key(), line: Arc::clone(&self.line), wait }
+    }
+
+    /// Work that outlives this request begins; shutdown waits for it until the drain deadline. If the abort signals
+    /// have fired already, so will this one's.
+    ///
+    /// # Errors
+    /// Once the drain is over.
+    pub fn job(&self, options: impl Into<JobOptions>) -> Result<JobGuard, Refused> {
+        JobGuard::begin(&self.line.shared, options.into(), JobSource::Request)
     }
 
     /// It has ended, and every byte of its response has left the process, or is the business of something

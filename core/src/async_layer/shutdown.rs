@@ -9,16 +9,16 @@ use core::time::Duration;
 use super::connection::ConnectionGuard;
 use super::driver::Driver;
 use super::hook::{HookOptions, HookOutcome, guarded};
-use super::job::{Job, JobGuard};
+use super::job::{JobGuard, JobOptions};
 use super::listener::{Listener, ListenerGuard};
 use super::phases::{Done, Phases, Reached};
 use super::shared::Shared;
 use super::timer::Timer;
 use crate::Cause;
 use crate::blocker::Blockers;
-use crate::event::Event;
+use crate::event::{Event, JobSource};
 use crate::hook::Stage;
-use crate::id::{HookId, JobId, ListenerId};
+use crate::id::{HookId, ListenerId};
 use crate::machine::Machine;
 use crate::phase::Phase;
 use crate::policy::Policy;
@@ -174,21 +174,13 @@ impl Shutdown {
         Ok(ConnectionGuard::new(line))
     }
 
-    /// Background work begins; shutdown waits for it until the drain deadline. If the abort signals have fired
-    /// already, so will this one's.
+    /// Background work begins; shutdown waits for it until the drain deadline. What a request begins, its
+    /// [guard](super::RequestGuard::job) says.
     ///
     /// # Errors
-    /// Once the drain is over.
-    pub fn job(&self, name: impl Into<String>) -> Result<JobGuard, Refused> {
-        let (name, now) = (name.into(), self.shared.timer.now());
-        let state = Arc::new(Job::default());
-        let started = self.shared.with(|core| {
-            let job = JobId(core.next_id());
-            core.machine.handle(Event::JobStarted { job, name }, now)?;
-            core.jobs.insert(job, Arc::clone(&state));
-            Ok(job)
-        });
-        started.map(|id| JobGuard::new(Arc::clone(&self.shared), id, state))
+    /// From the request to stop on.
+    pub fn job(&self, options: impl Into<JobOptions>) -> Result<JobGuard, Refused> {
+        JobGuard::begin(&self.shared, options.into(), JobSource::Background)
     }
 
     /// Registers a hook for the request to stop: pause consumers, deregister.

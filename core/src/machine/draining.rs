@@ -1,6 +1,5 @@
 //! Draining: the window, emptying, and the drain deadline.
 
-use alloc::string::String;
 use core::cmp::Reverse;
 use core::time::Duration;
 
@@ -11,8 +10,10 @@ use crate::cause::Cause;
 use crate::connection::{Connection, Fate, Request};
 use crate::deadline::{Plan, Wake};
 use crate::effect::Effect;
+use crate::event::OnDrain;
 use crate::hook::Stage;
 use crate::id::JobId;
+use crate::job::Job;
 use crate::manner::LINGER;
 use crate::phase::Phase;
 use crate::policy::{Grace, Origin, Readiness};
@@ -39,6 +40,7 @@ impl Machine {
             self.effects.push_back(Effect::SetReadiness { ready: false });
         }
         self.start_hooks(Stage::Drain);
+        self.cancel_jobs(|job| job.on_drain == OnDrain::Cancel);
     }
 
     fn window_for(&self, cause: Cause, ever_accepted: bool) -> Duration {
@@ -197,28 +199,24 @@ impl Machine {
         self.mark(at, "abort signals fired");
         self.aborted = true;
         self.effects.push_back(Effect::AbortRequests);
-        self.cancel_jobs();
+        self.cancel_jobs(|_| true);
     }
 
-    /// A job that begins once the abort signals have fired is cancelled at once.
-    pub(super) fn job_started(
-        &mut self,
-        id: JobId,
-        name: String,
-        now: Time,
-    ) -> Result<(), Refused> {
-        self.jobs.start(id, name, now)?;
-        if self.aborted && self.deadlines.at(Wake::AbortLead).is_none() {
-            self.cancel_jobs();
+    /// A job that begins once its signal would have fired is cancelled at once.
+    pub(super) fn job_started(&mut self, id: JobId, job: Job) -> Result<(), Refused> {
+        self.jobs.start(id, job)?;
+        if self.phase == Phase::Draining {
+            let late = self.aborted && self.deadlines.at(Wake::AbortLead).is_none();
+            self.cancel_jobs(|job| late || job.on_drain == OnDrain::Cancel);
         }
         Ok(())
     }
 
-    /// Cancels the jobs that were not cancelled before.
-    fn cancel_jobs(&mut self) {
-        for (job, running) in &mut self.jobs.running {
-            if !core::mem::replace(&mut running.cancelled, true) {
-                self.effects.push_back(Effect::CancelJob { job: *job });
+    /// Cancels those of the jobs that were not cancelled before.
+    fn cancel_jobs(&mut self, which: impl Fn(&Job) -> bool) {
+        for (id, job) in &mut self.jobs.running {
+            if which(job) && !core::mem::replace(&mut job.cancelled, true) {
+                self.effects.push_back(Effect::CancelJob { job: *id });
             }
         }
     }
@@ -262,7 +260,7 @@ impl Machine {
         }
         let any = self.accounts.severed > before;
         self.linger_until = any.then(|| self.clock.plus(LINGER));
-        self.cancel_jobs();
+        self.cancel_jobs(|_| true);
         for (job, running) in core::mem::take(&mut self.jobs.running) {
             let age_ms = crate::report::Millis(at.since(running.since));
             self.forced.push(Blocker::Job { id: job.0, name: running.name, age_ms });

@@ -153,6 +153,7 @@ impl Machine {
             jobs: JobCounts {
                 completed: self.jobs.completed,
                 failed: self.jobs.failed,
+                cancelled: self.jobs.cancelled,
                 aborted: self.jobs.aborted,
                 forced: self.jobs.forced,
                 running: self.jobs.running.len() as u64,

@@ -83,7 +83,14 @@ impl Machine {
             last_arrival,
             hooks,
             jobs:
-                Jobs { running, completed: _, failed: _, aborted: jobs_aborted, forced: jobs_forced },
+                Jobs {
+                    running,
+                    completed: _,
+                    failed: _,
+                    cancelled: _,
+                    aborted: jobs_aborted,
+                    forced: jobs_forced,
+                },
             aborted,
             // The log.
             marks: _,
@@ -142,8 +149,8 @@ impl Machine {
                 }
             }
         }
-        for (id, Job { name: _, since: _, cancelled }) in running {
-            (id, cancelled).hash(times.hasher);
+        for (id, Job { name: _, since: _, on_drain, cancelled }) in running {
+            (id, on_drain, cancelled).hash(times.hasher);
         }
         // Of the counts only what the exit code depends on.
         let lost = [tally.of(Verdict::Forced), *jobs_aborted, *jobs_forced];

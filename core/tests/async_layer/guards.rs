@@ -1,20 +1,22 @@
 //! Jobs, and guards that are asked for too late.
 
 use futures::FutureExt;
-use lameduck::{Cause, Phase, Protocol, Refused, Settings};
+use lameduck::async_layer::JobOptions;
+use lameduck::{Cause, OnDrain, Phase, Protocol, Refused, Settings};
 
 use crate::world::{World, on_every_runtime};
 
 on_every_runtime! {
     async fn jobs_end_in_every_way(world, Settings::default()) {
-        let job = |name: &str| world.shutdown.job(name).unwrap();
+        let job = |name: &'static str| world.shutdown.job(name).unwrap();
         drop(job("ended while serving"));
         let (completed, failed, aborted, hung) = (job("a"), job("b"), job("c"), job("hung"));
         world.shutdown.request(Cause::Terminate).unwrap();
         assert_eq!(world.shutdown.blockers(10).jobs, 4);
         drop(completed);
         failed.failed();
-        let panicking = world.shutdown.job("panics").unwrap();
+        let connection = world.shutdown.connection(Protocol::Http1, "").unwrap();
+        let panicking = connection.begin().unwrap().job("panics").unwrap();
         world.spawn(std::panic::AssertUnwindSafe(async move {
             let _job = panicking;
             panic!("in a job");
@@ -50,10 +52,24 @@ on_every_runtime! {
         let other = world.shutdown.job("other").unwrap();
         world.shutdown.request(Cause::Terminate).unwrap();
         world.run(23_500).await;
-        let late = world.shutdown.job("late").unwrap();
+        let connection = world.shutdown.connection(Protocol::Http1, "").unwrap();
+        let late = connection.begin().unwrap().job("late").unwrap();
         late.cancelled().await;
-        drop((late, other));
+        drop((late, other, connection));
         world.finished().await;
+    }
+
+    async fn one_that_yields_is_cancelled_by_the_drain(world, Settings::default()) {
+        let yields = JobOptions::new("cache").on_drain(OnDrain::Cancel);
+        let job = world.shutdown.job(yields).unwrap();
+        let other = world.shutdown.job("other").unwrap();
+        world.shutdown.request(Cause::Terminate).unwrap();
+        job.cancelled().await;
+        assert!(!other.is_cancelled());
+        job.aborted();
+        drop(other);
+        let report = world.finished().await;
+        assert_eq!((report.jobs.cancelled, report.jobs.completed, report.exit_code), (1, 1, 0));
     }
 
     async fn too_late_is_refused_with_the_reason(world, Settings::default()) {
@@ -61,6 +77,7 @@ on_every_runtime! {
         let idle = shutdown.connection(Protocol::Http1, "").unwrap();
         shutdown.request(Cause::Terminate).unwrap();
         assert_eq!(shutdown.listener().unwrap_err(), Refused::Draining);
+        assert_eq!(shutdown.job("late").unwrap_err(), Refused::Draining);
         assert_eq!(shutdown.on_drain("late", || async {}), Err(Refused::Draining));
         assert_eq!(shutdown.on_close("still possible", || async {}), Ok(()));
         let seen = shutdown.clone();

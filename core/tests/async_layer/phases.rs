@@ -46,8 +46,8 @@ on_every_runtime! {
 
     async fn insisting_ends_the_window(world, Settings::default()) {
         assert_eq!(world.shutdown.escalate(), Err(Refused::Serving));
-        world.shutdown.request(Cause::Terminate).unwrap();
         let job = world.shutdown.job("import").unwrap();
+        world.shutdown.request(Cause::Terminate).unwrap();
         world.run(100).await;
         world.shutdown.escalate().unwrap();
         world.run(200).await;
@@ -61,8 +61,8 @@ on_every_runtime! {
 
     async fn the_deadline_may_move(world, Settings::default()) {
         assert_eq!(world.shutdown.hard_deadline(), None);
-        world.shutdown.request(Cause::Terminate).unwrap();
         let job = world.shutdown.job("import").unwrap();
+        world.shutdown.request(Cause::Terminate).unwrap();
         let before = world.shutdown.hard_deadline().unwrap();
         world.shutdown.change_deadline(std::time::Duration::from_secs(10)).unwrap();
         let after = world.shutdown.hard_deadline().unwrap();

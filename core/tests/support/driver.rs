@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use lameduck::{
-    Cause, ConnectionId, Effect, Event, HookId, JobId, ListenerId, Machine, Outcome, Phase, Policy,
-    Protocol, Refused, Report, RequestId, RequestKind, Settings, Stage, Time,
+    Cause, ConnectionId, Effect, Event, HookId, JobId, JobOutcome, JobSource, ListenerId, Machine,
+    OnDrain, Outcome, Phase, Policy, Protocol, Refused, Report, RequestId, RequestKind, Settings,
+    Stage, Time,
 };
 
 /// More wakes than this on the way to one moment are a loop.
@@ -200,9 +201,18 @@ impl Driver {
         self.take(Event::HookFinished { hook: HookId(hook), error: error.map(str::to_string) });
     }
 
+    /// A job that a request began.
     pub fn job(&mut self, job: u32) {
-        self.take(Event::JobStarted { job: JobId(job), name: format!("job {job}") });
+        self.take(job_started(job, JobSource::Request, OnDrain::Wait));
     }
+}
+
+pub fn job_ended(job: u32, outcome: JobOutcome) -> Event {
+    Event::JobFinished { job: JobId(job), outcome }
+}
+
+pub fn job_started(job: u32, source: JobSource, on_drain: OnDrain) -> Event {
+    Event::JobStarted { job: JobId(job), name: format!("job {job}"), source, on_drain }
 }
 
 pub fn started(slot: u64, request: u32) -> Event {

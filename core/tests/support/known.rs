@@ -45,6 +45,12 @@ pub enum HookState {
     Ended,
 }
 
+pub struct Job {
+    /// Draining cancels it, by its own wish.
+    pub yields: bool,
+    pub cancelled: bool,
+}
+
 pub struct Hook {
     pub stage: Stage,
     pub order: i32,

@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lameduck::{
-    Cause, ConnectionId, Effect, Event, Grace, HookId, JobId, JobOutcome, ListenerId, Machine,
-    NewRequests, Outcome, Phase, Policy, Protocol, Readiness, Refused, RequestId, RequestKind,
-    Stage,
+    Cause, ConnectionId, Effect, Event, Grace, HookId, JobId, JobOutcome, JobSource, ListenerId,
+    Machine, NewRequests, OnDrain, Outcome, Phase, Policy, Protocol, Readiness, Refused, RequestId,
+    RequestKind, Stage,
 };
 
-use super::known::{Connection, Counts, Hook, HookState, Request};
+use super::known::{Connection, Counts, Hook, HookState, Job, Request};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -37,8 +37,7 @@ pub struct Model {
     connections: BTreeMap<ConnectionId, Connection>,
     /// Open listeners, and when each was fenced.
     listeners: BTreeMap<ListenerId, Option<u64>>,
-    /// Running jobs, and whether each was cancelled.
-    jobs: BTreeMap<JobId, bool>,
+    jobs: BTreeMap<JobId, Job>,
     hooks: BTreeMap<HookId, Hook>,
     counts: Counts,
     forced_at: Option<u64>,
@@ -167,7 +166,8 @@ impl Model {
             Phase::Serving if shutdown_only => Err(Refused::Serving),
             Phase::Draining => match event {
                 Event::ListenerOpened { .. }
-                | Event::HookRegistered { stage: Stage::Drain, .. } => Err(Refused::Draining),
+                | Event::HookRegistered { stage: Stage::Drain, .. }
+                | Event::JobStarted { source: JobSource::Background, .. } => Err(Refused::Draining),
                 _ => Ok(()),
             },
             Phase::Closing if news => Err(Refused::Closing),
@@ -235,14 +235,16 @@ impl Model {
                 self.hooks.insert(*hook, Hook { stage: *stage, order: *order, timeout, state });
             }
             Event::JobFinished { job, outcome } => {
-                self.jobs.remove(job).ok_or(Refused::UnknownJob)?;
-                self.lost |= *outcome == JobOutcome::Aborted && self.phase != Phase::Serving;
+                let ended = self.jobs.remove(job).ok_or(Refused::UnknownJob)?;
+                let aborted = *outcome == JobOutcome::Aborted && !ended.yields;
+                self.lost |= aborted && self.phase != Phase::Serving;
             }
-            Event::JobStarted { job, .. } => {
+            Event::JobStarted { job, on_drain, .. } => {
                 if self.jobs.contains_key(job) {
                     return Err(Refused::AlreadyKnown);
                 }
-                self.jobs.insert(*job, false);
+                let yields = *on_drain == OnDrain::Cancel;
+                self.jobs.insert(*job, Job { yields, cancelled: false });
             }
             Event::ListenerClosed { listener } | Event::ListenerFailed { listener, .. } => {
                 self.listeners.remove(listener).ok_or(Refused::UnknownListener)?;
@@ -433,9 +435,11 @@ impl Model {
                 assert_eq!(known.told.replace(clock), None, "told twice");
             }
             Effect::CancelJob { job } => {
-                self.assert_abort_time();
-                let cancelled = self.jobs.get_mut(&job).expect("a running job");
-                assert!(!std::mem::replace(cancelled, true), "cancelled twice");
+                let job = self.jobs.get_mut(&job).expect("a running job");
+                assert!(!std::mem::replace(&mut job.cancelled, true), "cancelled twice");
+                if !job.yields {
+                    self.assert_abort_time();
+                }
             }
             Effect::CloseIdle { connection, look } => self.close_idle(connection, look),
             Effect::CloseListener { listener } => {
@@ -581,7 +585,7 @@ impl Model {
             assert!(drained || self.passed(self.t2()), "Closing before it was drained");
             if !drained {
                 self.lost |= !self.jobs.is_empty();
-                assert!(self.jobs.values().all(|cancelled| *cancelled));
+                assert!(self.jobs.values().all(|job| job.cancelled));
                 self.jobs.clear();
                 self.give_up(Stage::Drain);
                 for known in self.connections.values_mut() {

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use lameduck::{
-    Cause, ConnectionId, Event, Grace, HookId, JobId, JobOutcome, ListenerId, NewRequests, Outcome,
-    Protocol, Readiness, RequestId, RequestKind, Settings, Stage, Time,
+    Cause, ConnectionId, Event, Grace, HookId, JobId, JobOutcome, JobSource, ListenerId,
+    NewRequests, OnDrain, Outcome, Protocol, Readiness, RequestId, RequestKind, Settings, Stage,
+    Time,
 };
 
 /// One operation, before it is decoded: when, what, and three choices.
@@ -110,7 +111,12 @@ fn kind(what: u8, a: u8, b: u8, c: u8) -> What {
             outcome: [JobOutcome::Aborted, JobOutcome::Completed, JobOutcome::Failed]
                 [usize::from(b) % 3],
         },
-        16 => Event::JobStarted { job, name: "job".into() },
+        16 => Event::JobStarted {
+            job,
+            name: "job".into(),
+            source: if b & 1 == 0 { JobSource::Request } else { JobSource::Background },
+            on_drain: if b & 2 == 0 { OnDrain::Wait } else { OnDrain::Cancel },
+        },
         17 | 18 => Event::ListenerClosed { listener },
         19 => Event::ListenerFailed { listener, error: "EIO".into() },
         20 => Event::ListenerOpened { listener },

@@ -1,8 +1,8 @@
 //! Events and effects as vectors write them.
 
 use lameduck::{
-    Cause, ConnectionId, Effect, Event, HookId, JobId, JobOutcome, ListenerId, Outcome, Protocol,
-    RequestId, RequestKind, Stage, Time,
+    Cause, ConnectionId, Effect, Event, HookId, JobId, JobOutcome, JobSource, ListenerId, OnDrain,
+    Outcome, Protocol, RequestId, RequestKind, Stage, Time,
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,11 @@ const JOB_OUTCOMES: [(&str, JobOutcome); 3] = [
     ("completed", JobOutcome::Completed),
     ("failed", JobOutcome::Failed),
 ];
+
+const JOB_SOURCES: [(&str, JobSource); 2] =
+    [("background", JobSource::Background), ("request", JobSource::Request)];
+
+const ON_DRAIN: [(&str, OnDrain); 2] = [("cancel", OnDrain::Cancel), ("wait", OnDrain::Wait)];
 
 const STAGES: [(&str, Stage); 3] =
     [("drain", Stage::Drain), ("close", Stage::Close), ("flush", Stage::Flush)];
@@ -102,8 +107,13 @@ pub fn event(fields: &Fields<'_>, origin: Time) -> Result<Event, Malformed> {
             Event::JobFinished { job: job()?, outcome: fields.one_of("outcome", &JOB_OUTCOMES)? }
         }
         "job_started" => {
-            only(&["job", "name"])?;
-            Event::JobStarted { job: job()?, name: fields.text("name")?.to_string() }
+            only(&["job", "name", "source", "on_drain"])?;
+            Event::JobStarted {
+                job: job()?,
+                name: fields.text("name")?.to_string(),
+                source: fields.one_of("source", &JOB_SOURCES)?,
+                on_drain: fields.one_of("on_drain", &ON_DRAIN)?,
+            }
         }
         "listener_closed" => {
             only(&["listener"])?;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use lameduck::{
-    Cause, Event, JobOutcome, ListenerId, Outcome, Phase, Protocol, RequestId, RequestKind, Stage,
-    Time,
+    Cause, Event, JobOutcome, JobSource, ListenerId, OnDrain, Outcome, Phase, Protocol, RequestId,
+    RequestKind, Stage, Time,
 };
 
 use crate::bounds::{self, Begins, Bounds, CONNECTIONS, HOOKS};
@@ -105,7 +105,9 @@ fn register(bounds: &Bounds, index: usize) -> Event {
 }
 
 fn start_job() -> Event {
-    Event::JobStarted { job: bounds::JOB, name: String::new() }
+    // One that the program itself begins late is refused, and so changes nothing.
+    let (source, on_drain) = (JobSource::Request, OnDrain::Wait);
+    Event::JobStarted { job: bounds::JOB, name: String::new(), source, on_drain }
 }
 
 /// Everything that may be said. The machine may still refuse it.

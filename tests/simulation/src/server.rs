@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use lameduck::ledger;
 use lameduck::report::Report;
 use lameduck::{
-    ConnectionId, Event, HookId, JobId, JobOutcome, ListenerId, Machine, Phase, Policy, Protocol,
-    Refused, RequestId, Settings, Time,
+    ConnectionId, Event, HookId, JobId, JobOutcome, JobSource, ListenerId, Machine, OnDrain, Phase,
+    Policy, Protocol, Refused, RequestId, Settings, Time,
 };
 
 use crate::agenda::Happening;
@@ -137,7 +137,8 @@ impl World<'_> {
         }
         for job in 0..self.scenario.jobs.len() as u32 {
             let name = format!("job {job}");
-            self.say(server, Event::JobStarted { job: JobId(job), name });
+            let (source, on_drain) = (JobSource::Background, OnDrain::Wait);
+            self.say(server, Event::JobStarted { job: JobId(job), name, source, on_drain });
         }
     }
 
