@@ -34,6 +34,10 @@ node: need-cargo bindings/node/node_modules/.package-lock.json
 %/node_modules/.package-lock.json: %/package-lock.json | need-node
 	cd $* && $(NPM_CI)
 
+.PHONY: pack
+pack: node ## Pack what npm publishes for this platform, into bindings/node/packages
+	npm --prefix bindings/node run --silent pack
+
 .PHONY: demo
 demo: build ## Restart one Express server under load, plain and with lameduck
 	cd examples/express && npm install --no-audit --no-fund --loglevel=error
@@ -56,7 +60,7 @@ test-rust: need-cargo
 
 .PHONY: test-node
 test-node: node bindings/node/test/node_modules/.package-lock.json
-	cd bindings/node/test && node all-nodes.mjs
+	cd bindings/node/test && node all-nodes.mjs && node --test packaging/*.test.mjs
 
 .PHONY: test-rolling
 test-rolling: node tests/rolling/node_modules/.package-lock.json

@@ -1,14 +1,12 @@
 // Builds the addon into native/, with the types that the macros derive from its source: what the face
 // compiles against is what the addon is, and a difference fails the build.
-import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { compile, targets } from './compile.mjs';
 
 const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
-const cargo = (...args) => execFileSync('cargo', args, { cwd: here('.'), encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
 
-const { target_directory: target } = JSON.parse(cargo('metadata', '--format-version', '1', '--no-deps', '--locked'));
-const notes = `${target}/napi-types`;
+const notes = `${targets}/napi-types`;
 const types = here('native/index.d.ts');
 const sources = readdirSync(here('src')).map((name) => here(`src/${name}`));
 
@@ -21,13 +19,11 @@ if (stale) {
 }
 mkdirSync(notes, { recursive: true });
 process.env.NAPI_TYPE_DEF_TMP_FOLDER = notes;
-cargo('build', '--release', '--locked', '--package', 'lameduck-node');
-
-const library = { darwin: 'liblameduck_node.dylib', win32: 'lameduck_node.dll' }[process.platform] ?? 'liblameduck_node.so';
+const library = compile();
 // A running process may have the old file mapped: replace it, do not write into it.
 const addon = here(`native/lameduck.${process.platform}-${process.arch}.node`);
 rmSync(addon, { force: true });
-copyFileSync(`${target}/release/${library}`, addon);
+copyFileSync(library, addon);
 if (stale) writeFileSync(types, declarations(readFileSync(`${notes}/lameduck-node`, 'utf8')));
 
 /** The noted types, one JSON object a line, as TypeScript. */

@@ -1,0 +1,88 @@
+// Packs what is published, into packages/:
+//   node scripts/pack.mjs                    `lameduck` itself, without an addon, and the addon of this machine
+//   node scripts/pack.mjs linux-x64-musl …   the addons of these platforms
+//   node scripts/pack.mjs lameduck           `lameduck` itself
+//   … --as-built                             with the addon that `make build` has made, which needs this machine's glibc
+// The addons are optional dependencies of `lameduck`, one package a platform; npm installs the one that fits.
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { compileFor } from './compile.mjs';
+import { PLATFORMS, packageOf } from './platforms.mjs';
+
+const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
+const manifest = JSON.parse(readFileSync(here('package.json'), 'utf8'));
+const { version, license, repository, engines } = manifest;
+const packages = here('packages');
+const LICENSES = ['LICENSE-APACHE', 'LICENSE-MIT'];
+
+/** Packs a folder that `fill` has filled beside its manifest. */
+function pack(content, fill) {
+  const folder = mkdtempSync(join(tmpdir(), 'lameduck-pack-'));
+  try {
+    writeFileSync(join(folder, 'package.json'), `${JSON.stringify(content, null, 2)}\n`);
+    for (const file of LICENSES) copyFileSync(here(`../../${file}`), join(folder, file));
+    fill(folder);
+    mkdirSync(packages, { recursive: true });
+    const packed = execFileSync('npm', ['pack', '--silent', '--pack-destination', packages], { cwd: folder, encoding: 'utf8' });
+    console.log(join(packages, packed.trim()));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function packMain() {
+  const { scripts, devDependencies, ...published } = manifest;
+  const optionalDependencies = Object.fromEntries(PLATFORMS.map((platform) => [packageOf(platform), version]));
+  pack({ ...published, files: [...manifest.files, ...LICENSES], optionalDependencies }, (folder) => {
+    for (const file of readdirSync(here('.')).filter((name) => name.startsWith('index.'))) copyFileSync(here(file), join(folder, file));
+    cpSync(here('dist'), join(folder, 'dist'), { recursive: true });
+    mkdirSync(join(folder, 'native'));
+    copyFileSync(here('native/index.d.ts'), join(folder, 'native/index.d.ts'));
+    copyFileSync(here('README.md'), join(folder, 'README.md'));
+  });
+}
+
+function packAddon(platform) {
+  const { name, os, cpu, libc } = platform;
+  const content = {
+    name: packageOf(platform),
+    version,
+    description: `The addon of lameduck for ${name}`,
+    license,
+    ...(repository && { repository }),
+    engines,
+    os: [os],
+    cpu: [cpu],
+    ...(libc && { libc: [libc] }),
+    main: 'lameduck.node',
+    files: ['lameduck.node', ...LICENSES],
+  };
+  const library = asBuilt ? here(`native/lameduck.${os}-${cpu}.node`) : compileFor(platform);
+  pack(content, (folder) => {
+    copyFileSync(library, join(folder, 'lameduck.node'));
+    writeFileSync(join(folder, 'README.md'), `The addon of [lameduck](https://www.npmjs.com/package/lameduck) for ${name}. Install \`lameduck\`.\n`);
+  });
+}
+
+/** Under glibc the report of this process says so. */
+function ownPlatform() {
+  const libc = process.platform !== 'linux' ? undefined : process.report.getReport().header.glibcVersionRuntime ? 'glibc' : 'musl';
+  return PLATFORMS.find(({ os, cpu, libc: its }) => os === process.platform && cpu === process.arch && its === libc);
+}
+
+const asBuilt = process.argv.includes('--as-built');
+const asked = process.argv.slice(2).filter((word) => word !== '--as-built');
+const byName = (name) => PLATFORMS.find((platform) => platform.name === name);
+const unknown = asked.find((name) => name !== 'lameduck' && !byName(name));
+const own = ownPlatform();
+if (unknown !== undefined || (asked.length === 0 && !own)) {
+  console.error(`pack: there is no package for ${unknown ?? `${process.platform}-${process.arch}`}; there are lameduck, ${PLATFORMS.map(({ name }) => name).join(', ')}`);
+  process.exit(2);
+}
+for (const name of asked.length > 0 ? asked : ['lameduck', own.name]) {
+  if (name === 'lameduck') packMain();
+  else packAddon(byName(name));
+}
