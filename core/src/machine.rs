@@ -148,6 +148,18 @@ impl Machine {
         self.policy.budget().map(|budget| self.t0.plus(budget))
     }
 
+    /// t1: when the window ends. `None` before the request to stop, and once it has ended.
+    pub fn window_end(&self) -> Option<Time> {
+        let open = self.phase == Phase::Draining && self.emptying_since.is_none();
+        open.then(|| self.t1())
+    }
+
+    /// t2: when what is still in flight is forced. `None` while Serving and when grace is
+    /// unlimited.
+    pub fn drain_deadline(&self) -> Option<Time> {
+        self.plan.drain
+    }
+
     /// What a child process that is told to stop at `now` gets as its grace: it must be gone
     /// when this process begins to close what they share. `None` when that is unlimited.
     pub fn child_grace(&self, now: Time) -> Option<Duration> {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lameduck::policy::{Origin, Setting};
-use lameduck::{Cause, Event, Grace, Machine, Policy, Settings, Time};
+use lameduck::{Cause, Event, Grace, JobId, Machine, Policy, Settings, Time};
 
 const fn ms(value: u64) -> Option<Duration> {
     Some(Duration::from_millis(value))
@@ -92,4 +92,20 @@ fn a_reserve_that_was_set_and_no_longer_fits_leaves_everything_as_it_was() {
     let after = changed(&before, Duration::from_secs(10));
     let grace = Setting { value: Grace::Limited(Duration::from_secs(10)), ..before.grace };
     assert_eq!(after, Policy { grace, ..before });
+}
+
+#[test]
+fn the_machine_says_when_the_window_and_the_drain_end() {
+    let at = |ms: u64| Time::from_nanos(ms * 1_000_000);
+    let mut machine = Machine::new(resolve(&Settings::default(), &Settings::default()));
+    assert_eq!((machine.window_end(), machine.drain_deadline()), (None, None));
+    let stop = Event::Shutdown { cause: Cause::Terminate, ever_accepted: true };
+    machine.handle(stop, at(1_000)).expect("it serves");
+    assert_eq!(machine.window_end(), Some(at(6_000)));
+    assert_eq!(machine.drain_deadline(), Some(at(25_000)));
+    let job = Event::JobStarted { job: JobId(1), name: String::from("import") };
+    machine.handle(job, at(2_000)).expect("it drains");
+    machine.tick(at(6_000));
+    assert_eq!(machine.window_end(), None, "it has ended");
+    assert_eq!(machine.drain_deadline(), Some(at(25_000)));
 }

@@ -3,7 +3,7 @@
 //! Counting without a language border ([`ledger`]), signals ([`interposer`]), the end of the process
 //! at the hard deadline ([`watchdog`]), listening sockets ([`fence`], [`drain`]), sockets about to be closed
 //! ([`last_look`], [`linger`]), a window around a server that knows nothing of it ([`hold`]), worker processes ([`tree`]), the report
-//! as a file ([`report_file`]), who supervises this one ([`supervisor`]) and what it is told ([`notices`], [`notify`]), and the clock of all of
+//! as a file ([`report_file`]), who supervises this one ([`supervisor`]) and what it is told ([`notices`], [`notify`]), what the log says ([`log_lines`]), and the clock of all of
 //! them ([`clock`]). Nothing here decides anything; that is the `lameduck` crate's part. All unsafe code of the project that
 //! is not a language binding is here.
 //!
@@ -27,6 +27,7 @@ pub mod ledger;
 pub mod linger;
 #[cfg(unix)]
 pub mod listeners;
+pub mod log_lines;
 pub mod notices;
 #[cfg(unix)]
 pub mod notify;
@@ -40,6 +41,7 @@ pub mod terminal;
 pub mod tree;
 #[cfg(unix)]
 mod unhandled;
+mod waiting;
 #[cfg(unix)]
 mod wake;
 #[cfg(unix)]

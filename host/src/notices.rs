@@ -27,7 +27,9 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use lameduck::policy::text;
-use lameduck::{Blocker, Blockers, Effect, Machine, Phase, Time};
+use lameduck::{Blockers, Effect, Machine, Phase, Time};
+
+use crate::waiting;
 
 /// The longest status, in bytes. systemd takes more; a terminal's line does not.
 pub const STATUS_MAX: usize = 200;
@@ -189,33 +191,21 @@ fn after(time: Time, span: Duration) -> Time {
 
 /// `: 3 requests, 1 job; oldest GET /orders, 12s`, or nothing.
 fn waiting_for(blockers: &Blockers, line: &mut String) {
-    let mut separator = ": ";
-    for (count, one, many) in [
-        (blockers.requests, "request", "requests"),
-        (blockers.idle_connections, "idle connection", "idle connections"),
-        (blockers.jobs, "job", "jobs"),
-        (blockers.hooks, "hook", "hooks"),
-    ] {
-        if count > 0 {
-            let _ = write!(line, "{separator}{count} {}", if count == 1 { one } else { many });
-            separator = ", ";
-        }
+    let counts = waiting::counts(blockers);
+    if !counts.is_empty() {
+        let _ = write!(line, ": {counts}");
     }
-    let (what, age) = match blockers.oldest.first() {
-        None => return,
-        Some(Blocker::Hook { name, stage, age_ms }) => (format!("{stage} hook '{name}'"), age_ms),
-        Some(Blocker::Job { name, age_ms, .. }) => (format!("job '{name}'"), age_ms),
-        Some(Blocker::Request { protocol, label, age_ms, .. }) => {
-            (label.clone().unwrap_or_else(|| format!("an {protocol} request")), age_ms)
-        }
-    };
-    let _ = write!(line, "; oldest {what}, {}", text(Duration::from_secs(age.0.as_secs())));
+    if let Some(oldest) = blockers.oldest.first() {
+        // In whole seconds, or it would change with every look.
+        let age = text(Duration::from_secs(waiting::age(oldest).as_secs()));
+        let _ = write!(line, "; oldest {}, {age}", waiting::name(oldest));
+    }
 }
 
 /// Labels come from clients: what would begin a line of its own, and so another assignment, becomes a space.
 fn one_line(line: &str) -> String {
     const CUT: char = '…';
-    let mut text: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut text = waiting::one_line(line);
     if text.len() > STATUS_MAX {
         let mut end = STATUS_MAX - CUT.len_utf8();
         while !text.is_char_boundary(end) {

@@ -313,7 +313,6 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       this.#shutdown = deferred();
       enter(this);
       this.#driver.explain(detail);
-      this.#log.info(`stopping: ${detail}`);
       const arrived = this.#driver.signalArrived();
       this.#driver.handOver(named, this.#connections.everAccepted, arrived);
       this.#connections.handedOver();
@@ -346,7 +345,9 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     try {
       do {
         this.#pumpAgain = false;
-        for (const effect of this.#driver.pump()) this.#do(effect);
+        const effects = this.#driver.pump();
+        for (const { isWarning, text } of this.#driver.takeLines()) this.#log[isWarning ? 'warn' : 'info'](text);
+        for (const effect of effects) this.#do(effect);
       } while (this.#pumpAgain);
     } finally {
       this.#pumping = false;
@@ -371,7 +372,6 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
         break;
       case 'set_readiness':
         this.#wanted = effect.ready!;
-        this.#log.info('readiness fails from now on');
         break;
       case 'announce_close':
         if (connection?.session) this.#traffic.sessions.announce(connection);
@@ -421,7 +421,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
         void this.#run(effect.hook!);
         break;
       case 'abandon_hook':
-        this.#log.warn(`${this.#hookName(effect.hook!)} did not end in time; not waiting for it`);
+        // What comes of it is ignored.
         break;
       case 'exit':
         this.#finish(effect.code!);
@@ -433,13 +433,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
 
   #enter(phase: Phase): void {
     this.#phase = phase;
-    const { requests, idle_connections } = this.blockers();
-    if (phase === 'draining') {
-      this.#log.info(`draining: requests in flight: ${requests}, idle connections: ${idle_connections}`);
-      this.#drain.abort(new Error('the server is draining'));
-    } else if (phase === 'closing') {
-      this.#log.info('closing: every request has its verdict');
-    }
+    if (phase === 'draining') this.#drain.abort(new Error('the server is draining'));
     this.#tell('phase', phase);
   }
 
@@ -455,7 +449,6 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
 
   #closeListener(id: number): void {
     this.#listeners.close(id, () => {
-      this.#log.info('listener closed');
       this.#driver.listenerClosed(id);
       this.#pump();
     });
@@ -463,42 +456,30 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
 
   #abortRequests(): void {
     this.#aborted = true;
-    this.#log.warn('the drain deadline is near; abort signals fired');
     for (const { exchanges } of this.#connections.all()) {
       for (const { key } of exchanges) this.#controllers.get(key)?.abort(deadlineNear());
     }
   }
 
   async #run(id: number): Promise<void> {
-    const { name, fn } = this.#hooks.get(id)!;
-    const began = performance.now();
+    const { name, stage, fn } = this.#hooks.get(id)!;
     let error: string | null = null;
+    let stack: string | undefined;
     try {
       await running.run(name, async () => fn());
     } catch (thrown) {
       error = thrown instanceof Error ? thrown.message : String(thrown);
+      if (thrown instanceof Error) stack = thrown.stack;
     }
-    const took = `${Math.round(performance.now() - began)} ms`;
     if (this.#driver.hookFinished(id, error) !== null) return;
-    if (error === null) this.#log.info(`${this.#hookName(id)} ended after ${took}`);
-    else this.#log.warn(`${this.#hookName(id)} failed after ${took}: ${error}`);
+    // The report has the message; whoever mends the hook wants to know where.
+    if (stack !== undefined) this.#log.warn(`${stage} hook '${name}' threw: ${stack}`);
     this.#pump();
-  }
-
-  #hookName(id: number): string {
-    const { name, stage } = this.#hooks.get(id)!;
-    return `${stage} hook '${name}'`;
   }
 
   #finish(code: number): void {
     const text = this.#driver.report();
     const report = JSON.parse(text) as Report;
-    const { completed, client_gone, refused, ended, forced } = report.requests;
-    const verdicts = `${completed} completed, ${client_gone} client gone, ${refused} refused, ${ended} ended, ${forced} forced`;
-    const lost = report.lost.length > 0 ? `; lost: ${report.lost.join('; ')}` : '';
-    const line = `done in ${report.took_ms} ms, exit code ${code}: ${verdicts}${lost}`;
-    if (code === 0) this.#log.info(line);
-    else this.#log.warn(line);
     const trouble = this.#driver.writeReport();
     if (trouble !== null) this.#log.warn(trouble);
     this.#log.info(`report ${text}`);

@@ -50,9 +50,9 @@ export class Listeners {
     const descriptor = server && descriptorOf(server);
     // A worker's listener is the primary's, and other workers go on accepting from it.
     const way = descriptor === undefined
-      ? 'this listener has no descriptor to fence, accepting to the end'
+      ? 'not fenced: it has no descriptor; accepting to the end'
       : native.stopAccepting(descriptor, cluster.isWorker);
-    this.#log.info(`window ended; ${way}`);
+    this.#log.info(`${nameOf(server)} ${way}`);
   }
 
   /** Accepts until the kernel's queue is empty, closes, then calls `done`. */
@@ -68,7 +68,9 @@ export class Listeners {
           setImmediate(look);
           return;
         }
+        const name = nameOf(server);
         closeListener(server);
+        this.#log.info(`${name} closed`);
       }
       this.closed(id);
       done();
@@ -90,6 +92,14 @@ export class Listeners {
       return server;
     };
   }
+}
+
+/** As the log calls it. */
+function nameOf(server: Server | undefined): string {
+  const address = server?.address();
+  if (typeof address === 'string') return `listener ${address}`;
+  if (!address) return 'listener';
+  return `listener ${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
 }
 
 function descriptorOf(server: Server): number | undefined {

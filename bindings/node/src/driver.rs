@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lameduck::{Event, HookId, JobId, ListenerId, Machine, Phase, Report, RequestId, Time};
 use lameduck_host::clock;
 use lameduck_host::ledger::{Ledger, Spacing};
+use lameduck_host::log_lines::{Level, Line, LogLines};
 use lameduck_host::report_file::{ReportFile, Writer};
 use napi::Result;
 use napi::bindgen_prelude::{BigInt, Uint32Array};
@@ -15,6 +16,15 @@ use crate::convert::{self, refusal};
 use crate::effect::{self, JsEffect, JsWake};
 use crate::os::{JsSurroundings, Service, Watch, surroundings};
 use crate::policy::{self, JsSettings};
+
+/// A line for the log.
+#[napi(object, object_from_js = false)]
+pub struct JsLine {
+    /// Whether something is lost, or will be.
+    pub is_warning: bool,
+    /// What it says.
+    pub text: String,
+}
 
 /// One machine with its ledger. Every event method returns `null`, or the name of the
 /// reason for which the machine refused the event. `now` is for tests; absent, it is
@@ -27,6 +37,8 @@ pub struct Driver {
     service: Option<Service>,
     report_file: Option<Arc<ReportFile>>,
     cause_detail: Option<String>,
+    log_lines: LogLines,
+    lines: Vec<Line>,
 }
 
 #[napi]
@@ -44,6 +56,8 @@ impl Driver {
             service: None,
             report_file,
             cause_detail: None,
+            log_lines: LogLines::new(),
+            lines: Vec::new(),
         })
     }
 
@@ -353,7 +367,7 @@ impl Driver {
     }
 
     /// Ticks if that is due, and returns every effect. Keeps the watchdog's copy of the
-    /// report up to date.
+    /// report up to date, and what the log is to say.
     #[napi]
     pub fn pump(&mut self) -> Result<Vec<JsEffect>> {
         let now = convert::moment(None)?;
@@ -369,11 +383,22 @@ impl Driver {
         }
         if let Some(watch) = &self.watch {
             watch.heartbeat();
-            if self.machine.phase() != Phase::Serving {
-                watch.render(self.report_at(now));
+        }
+        if self.machine.phase() != Phase::Serving {
+            let report = self.report_at(now);
+            self.lines.extend(self.log_lines.poll(&self.machine, &report, now));
+            if let Some(watch) = &self.watch {
+                watch.render(report);
             }
         }
         Ok(effects)
+    }
+
+    /// What the log is to say of what has happened.
+    #[napi]
+    pub fn take_lines(&mut self) -> Vec<JsLine> {
+        let js = |Line { level, text }| JsLine { is_warning: level == Level::Warn, text };
+        self.lines.drain(..).map(js).collect()
     }
 
     /// Milliseconds until the machine wants to be pumped; `null` when only an event can

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect, request } from './support/client.mjs';
-import { TIGHT, sleep, start } from './support/server.mjs';
+import { BUDGET, TIGHT, sleep, start } from './support/server.mjs';
 import { assertReport } from './support/report.mjs';
 
 test('metrics: Prometheus text with the phase and the requests in flight, serving and draining', async (t) => {
@@ -87,4 +87,56 @@ test('a phase or report listener that throws does not keep the process past T', 
   server.signal();
   const end = await server.end();
   assert.ok(end.after < TIGHT.grace + 250);
+});
+
+test('the log tells the whole story in its order, and the report is its last line', async (t) => {
+  const server = await start(t, {
+    options: { ...BUDGET, window: 200 },
+    setup: ({ duck, sleep }) => {
+      duck.onDrain('consumer', () => {});
+      duck.onClose('pool', () => sleep(1200));
+    },
+  });
+  const conns = [await connect(server.port), await connect(server.port)];
+  const answers = [conns[0].request('/slow?ms=1400'), conns[1].request('/slow?ms=2200')];
+  await server.event('slow', () => server.names().filter((name) => name === 'slow').length === 2);
+  server.signal();
+  for (const answer of answers) assert.equal((await answer).status, 200);
+  const end = await server.end();
+  assertReport(end, 0);
+  const lines = end.stderr.trim().split('\n').map((line) => line.replace('lameduck: ', ''));
+  const from = lines.findIndex((line) => line.startsWith('stopping'));
+  const expected = [
+    /^stopping: SIGTERM \(terminate\); 2 requests on 2 connections; readiness fails from now on; drain deadline after 4\.5s, gone after 5\.5s at the latest$/,
+    /^window begins: serving on for 200ms$/,
+    /^drain hook 'consumer' ended after \d+ms$/,
+    /^window ended after \d+ms: its time is over; 2 requests on 2 connections$/,
+    new RegExp(`^listener 127\\.0\\.0\\.1:${server.port} (not )?fenced`),
+    new RegExp(`^listener 127\\.0\\.0\\.1:${server.port} closed$`),
+    /^waiting for 1 request(, 1 idle connection)?; oldest GET \/slow, [\d.]+s; at most [\d.]+s more$/,
+    /^closing after 2\.\ds: every request has its verdict$/,
+    /^close hook 'pool' is still running after 1(\.\d)?s$/,
+    /^close hook 'pool' ended after 1\.\ds$/,
+    /^done in [\d.]+s, exit code 0: 2 completed, 0 client gone, 0 refused, 0 ended, 0 forced$/,
+    /^report \{.*\}$/,
+  ];
+  assert.equal(lines.length - from, expected.length, end.stderr);
+  for (const [number, pattern] of expected.entries()) assert.match(lines[from + number], pattern);
+});
+
+test('the log says where a hook failed, and what was waiting at the drain deadline', async (t) => {
+  const server = await start(t, {
+    options: TIGHT,
+    setup: ({ duck }) => duck.onDrain('broken', function mend() { throw new Error('no consumer'); }),
+  });
+  const conn = await connect(server.port);
+  conn.request('/stuck').catch(() => {});
+  await server.event('stuck');
+  server.signal();
+  const end = await server.end();
+  assertReport(end, 1);
+  assert.match(end.stderr, /^lameduck: drain hook 'broken' threw: Error: no consumer\n +at .*mend/m);
+  assert.match(end.stderr, /^lameduck: drain hook 'broken' failed after \d+ms: no consumer$/m);
+  assert.match(end.stderr, /^lameduck: drain deadline after 1\.4s: still waiting for 1 request: GET \/stuck from 127\.0\.0\.1:\d+ \(http1, \w+, unanswered\), 1\.\ds$/m);
+  assert.match(end.stderr, /^lameduck: done in .*exit code 1.*; lost: .*1 request was cut at the drain deadline/m);
 });
