@@ -3,6 +3,7 @@ import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 
 import { coarse } from './clock.js';
+import type { Kind } from './kinds.js';
 import type { Driver } from './native.js';
 
 // The ledger's words; core/src/ledger.rs says what each bit means.
@@ -24,6 +25,8 @@ export class Exchange {
   /** Its id on the connection. */
   id = 0;
   outcome: 'ended' | 'refused' | undefined;
+  /** What the machine was told that it is. */
+  kind: Kind = 'ordinary';
 
   constructor(
     readonly connection: Connection,
@@ -42,6 +45,14 @@ export class Exchange {
   /** Whether the head of its answer was written. */
   get headersSent(): boolean {
     return (this.stream ?? this.response)?.headersSent ?? true;
+  }
+
+  /** A field of its answer's head, as it was written. */
+  sent(name: string): string | undefined {
+    const value = this.stream?.sentHeaders?.[name];
+    if (this.stream) return value === undefined ? undefined : String(value);
+    const head = (this.response as { _header?: string } | undefined)?._header ?? '';
+    return new RegExp(`\\r\\n${name}: *([^\\r]*)`, 'i').exec(head)?.[1];
   }
 
   /** Method and path, as an operator would write them. */

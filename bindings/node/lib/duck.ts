@@ -1,15 +1,17 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
-import { Server as HttpServer } from 'node:http';
+import { type IncomingMessage, Server as HttpServer, type ServerResponse } from 'node:http';
+import type { Http2ServerResponse, ServerHttp2Stream } from 'node:http2';
 import { Server as HttpsServer } from 'node:https';
 import { Server as NetServer } from 'node:net';
 
 import { startClock } from './clock.js';
-import { Connections } from './connections.js';
+import { Connections, type Exchange } from './connections.js';
 import { type Duration, milliseconds, shown } from './duration.js';
-import { endStream, endUpgraded, force, halfClose } from './ending.js';
+import { endStream, endUpgraded, force, halfClose, RETRY_MS } from './ending.js';
 import { Health } from './health.js';
 import { type JobOptions, Jobs, type ServerRequest } from './jobs.js';
+import { type Kind, Kinds } from './kinds.js';
 import { Listeners } from './listeners.js';
 import { Log } from './log.js';
 import { prometheus } from './metrics.js';
@@ -34,6 +36,13 @@ export interface HookOptions {
   timeout?: Duration;
 }
 
+export interface EventStreamOptions {
+  /** When its client shall come back: between half and one and a half times this. Default 1 s; `false` says nothing. */
+  retry?: Duration | false;
+  /** It ends by itself, as an answer does: waited for until the drain deadline. Default `false`. */
+  finite?: boolean;
+}
+
 const attached = new WeakSet<object>();
 /** The hook that is running, so that it cannot wait for the end of itself. */
 const running = new AsyncLocalStorage<string>();
@@ -43,6 +52,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   readonly #driver: Driver;
   readonly #log: Log;
   readonly #exit: boolean;
+  readonly #webSocketCode: number;
+  readonly #kinds: Kinds;
   readonly #connections: Connections;
   readonly #listeners: Listeners;
   readonly #health: Health;
@@ -73,6 +84,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     this.#driver = newDriver(options);
     this.#log = new Log(options.logger);
     this.#exit = options.exit;
+    this.#webSocketCode = options.webSocketCode;
+    this.#kinds = new Kinds(this.#driver);
     this.#connections = new Connections(this.#driver);
     this.#listeners = new Listeners(this.#log);
     const condition = () => ({ phase: this.#phase, ready: this.ready });
@@ -81,6 +94,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       driver: this.#driver,
       connections: this.#connections,
       health: this.#health,
+      kinds: this.#kinds,
       pump: () => this.#pump(),
       listening: (server) => this.#listening(server),
       unlistening: (server) => this.#unlistening(server),
@@ -169,12 +183,41 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
 
   /** Fires shortly before this request's time is over: roll back. */
   requestSignal(incoming: ServerRequest): AbortSignal {
-    const request = 'stream' in incoming ? incoming.stream : incoming;
-    if (!this.#traffic.has(request)) return AbortSignal.abort(new Error('this request is not in flight'));
+    const request = keyOf(incoming);
+    if (!this.#traffic.find(request)) return AbortSignal.abort(notInFlight());
     const controller = this.#controllers.get(request) ?? new AbortController();
     this.#controllers.set(request, controller);
     if (this.#aborted) controller.abort(deadlineNear());
     return controller.signal;
+  }
+
+  /**
+   * This request waits for news: a long poll. The signal fires when it shall be answered as if
+   * there were none, for instance 204: at its moment in the first half of the window.
+   */
+  longPoll(incoming: ServerRequest): AbortSignal {
+    return this.#mark(keyOf(incoming), 'long_poll', 0);
+  }
+
+  /**
+   * This response goes on without end, and its client comes back when it ends. The signal fires
+   * at its moment in the second half of the window, for last words; then lameduck ends it.
+   * Event streams that answer a GET are known without this.
+   */
+  eventStream(
+    response: ServerResponse | Http2ServerResponse | ServerHttp2Stream,
+    options: EventStreamOptions = {},
+  ): AbortSignal {
+    const { retry = RETRY_MS, finite = false, ...others } = options;
+    const unknown = Object.keys(others)[0];
+    if (unknown !== undefined) {
+      throw new TypeError(`lameduck: unknown option '${unknown}' of an event stream; there are retry and finite`);
+    }
+    if (typeof finite !== 'boolean') {
+      throw new TypeError(`lameduck: finite is true or false, not ${shown(finite)}`);
+    }
+    const key = 'req' in response && !('stream' in response) ? response.req : keyOf(response as ServerHttp2Stream);
+    return this.#mark(key, finite ? 'ordinary' : 'stream', retry === false ? 0 : milliseconds('retry', retry, 10));
   }
 
   /** Stops as a signal would; the report, when all is done. Calling again changes nothing. */
@@ -207,9 +250,11 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       const exchanges = connection.inFlight();
       if (exchanges.length === 0) idle += 1;
       requests += exchanges.length;
-      for (const { label, headersSent, since } of exchanges) {
+      for (const exchange of exchanges) {
+        const { label, headersSent, since } = exchange;
         const state = headersSent ? 'response begun' : 'unanswered';
-        oldest.push({ what: 'request', protocol, kind: 'ordinary', peer, label, state, age_ms: age(since) });
+        const kind = this.#kinds.of(exchange);
+        oldest.push({ what: 'request', protocol, kind, peer, label, state, age_ms: age(since) });
       }
     }
     oldest.push(...this.#jobs.blockers(age));
@@ -358,6 +403,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     const wake = Math.min(this.#driver.wakeIn() ?? HEARTBEAT_MS, HEARTBEAT_MS);
     this.#timer = setTimeout(() => {
       this.#traffic.timeOutRequests();
+      this.#traffic.reviewUploads();
       this.#traffic.sessions.flush();
       this.#pump();
     }, Math.ceil(wake));
@@ -391,13 +437,14 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
         halfClose(connection);
         break;
       case 'notify_long_lived':
-        // Whoever serves it listens to `drainSignal`, which fired with the phase.
+        // Whoever serves streams and sockets listens to `drainSignal`, which fired with the phase.
+        this.#answerNow(connection?.exchanges.find(({ id }) => id === effect.request));
         break;
       case 'close_long_lived': {
         if (!connection) break;
         const stream = connection.exchanges.find(({ id }) => id === effect.request);
-        if (effect.request === undefined) endUpgraded(connection);
-        else if (stream) endStream(stream);
+        if (effect.request === undefined) endUpgraded(connection, this.#webSocketCode);
+        else if (stream) endStream(stream, this.#kinds.markOf(stream.key));
         break;
       }
       case 'refuse_request': {
@@ -429,6 +476,29 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       default:
         throw new Error(`lameduck: the machine asked for '${effect.type}', which this version does not know`);
     }
+  }
+
+  /**
+   * A long poll is over. Its answer announces the close, which the machine asks for with the same
+   * breath; and who marks one only now has to listen first.
+   */
+  #answerNow(exchange: Exchange | undefined): void {
+    const mark = exchange && this.#kinds.markOf(exchange.key);
+    if (mark?.kind !== 'long_poll') return;
+    process.nextTick(() => mark.controller.abort(new Error('the server is draining; answer this long poll now')));
+  }
+
+  /** What kind of request it is, from whoever knows; a signal that fires when it is to end. */
+  #mark(key: IncomingMessage | ServerHttp2Stream, kind: Kind, retry: number): AbortSignal {
+    const exchange = this.#traffic.find(key);
+    if (!exchange) return AbortSignal.abort(notInFlight());
+    const controller = this.#kinds.markOf(key)?.controller ?? new AbortController();
+    this.#kinds.mark(key, { kind, retry, controller });
+    if (this.#phase !== 'serving') {
+      this.#kinds.review(exchange);
+      this.#pump();
+    }
+    return controller.signal;
   }
 
   #enter(phase: Phase): void {
@@ -505,6 +575,15 @@ function deferred(): Deferred {
   let resolve!: (report: Report) => void;
   const promise = new Promise<Report>((done) => (resolve = done));
   return { promise, resolve };
+}
+
+function notInFlight(): Error {
+  return new Error('this request is not in flight');
+}
+
+/** What a request is known by. */
+function keyOf(incoming: ServerRequest | Http2ServerResponse): IncomingMessage | ServerHttp2Stream {
+  return 'stream' in incoming ? incoming.stream : incoming;
 }
 
 function deadlineNear(): Error {

@@ -5,9 +5,9 @@ import type { ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 
 import type { Connection, Exchange } from './connections.js';
+import type { Mark } from './kinds.js';
+import { closeWebSocket } from './websockets.js';
 
-/** A WebSocket close frame, 1012 "service restart" (IANA registry of RFC 6455 §7.4 codes). */
-const SERVICE_RESTART = Buffer.from([0x88, 0x02, 0x03, 0xf4]);
 const RETRY_AFTER_SECONDS = 1;
 const UNAVAILABLE = 'the server is shutting down\n';
 /** RFC 9113 §7 */
@@ -15,6 +15,8 @@ const NO_ERROR = 0;
 const INTERNAL_ERROR = 2;
 /** How long the last answer on a connection may take to leave the process. */
 const LAST_WORDS_MS = 250;
+/** When the client of an event stream shall come back, unless the program says otherwise. */
+export const RETRY_MS = 1_000;
 
 /** Answers 503, tells the client to go away, and takes the response from the application. */
 export function answerUnavailable(response: ServerResponse): void {
@@ -42,21 +44,34 @@ export function answerStreamUnavailable(stream: ServerHttp2Stream): void {
 }
 
 /** Ends a stream as its protocol does, so that its client reconnects instead of failing. */
-export function endStream(exchange: Exchange): void {
+export function endStream(exchange: Exchange, mark: Mark | undefined): void {
   const answer = exchange.stream ?? exchange.response;
   if (!answer || answer.writableEnded) return;
   exchange.outcome = 'ended';
+  // Whoever writes it has the last word, and may end it.
+  mark?.controller.abort(new Error('the server is draining and ends this stream'));
+  if (answer.writableEnded || answer.destroyed) return;
   // A tunnel through HTTP/2 may be open without an answer.
   if (exchange.stream && !exchange.headersSent) exchange.stream.close(NO_ERROR);
-  else answer.end();
+  else answer.end(goodbye(exchange, mark?.retry ?? RETRY_MS));
   takeAway(answer);
 }
 
-/** Sends the close frame; the peer answers it, or is cut after its allowance. */
-export function endUpgraded(connection: Connection): void {
-  const { socket } = connection;
+/**
+ * What an event stream ends with: when to come back, differently for each client. In the middle of
+ * an event it is harmless: the colon makes a line of what precedes it, and without an empty line
+ * nobody gets half an event (HTML Living Standard §9.2.6).
+ */
+function goodbye(exchange: Exchange, retry: number): string | undefined {
+  const plain = exchange.sent('content-encoding') === undefined;
+  if (retry === 0 || !plain || !exchange.sent('content-type')?.startsWith('text/event-stream')) return undefined;
+  return `:\nretry: ${Math.round(retry * (0.5 + Math.random()))}\n`;
+}
+
+/** Says that it ends; the peer answers, or is cut after its allowance. */
+export function endUpgraded({ protocol, socket }: Connection, closeCode: number): void {
   if (socket.destroyed || socket.writableEnded) return;
-  if (connection.protocol === 'websocket') socket.write(SERVICE_RESTART);
+  if (protocol === 'websocket') closeWebSocket(socket, closeCode);
   else socket.end();
 }
 

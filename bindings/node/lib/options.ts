@@ -43,6 +43,8 @@ export interface Options {
   newRequests?: 'serve' | 'refuse';
   /** What readiness probes answer while draining. Default `'fail'`. */
   readiness?: 'fail' | 'keep';
+  /** What WebSockets are closed with. Default 1012, service restart; 1001 is going away. */
+  webSocketCode?: number;
   /** Health routes; none unless asked for. */
   health?: HealthOptions;
   /** Whether to end the process when all is done. Default `true`. */
@@ -58,6 +60,7 @@ export interface Checked {
   settings: Settings;
   signals: NodeJS.Signals[];
   health: { livePath?: string; readyPath?: string; checks: [string, Check][]; timeout: number };
+  webSocketCode: number;
   exit: boolean;
   logger: Logger | false | undefined;
 }
@@ -73,7 +76,9 @@ const TIMES = {
   abortLead: 0,
   windowIdle: 10,
 } as const;
-const OTHERS = ['seed', 'signals', 'newRequests', 'readiness', 'health', 'exit', 'reportFile', 'logger'];
+const OTHERS = [
+  'seed', 'signals', 'newRequests', 'readiness', 'webSocketCode', 'health', 'exit', 'reportFile', 'logger',
+];
 const KNOWN = [...Object.keys(TIMES), ...OTHERS];
 const HEALTH = ['livePath', 'readyPath', 'checks', 'checkTimeout'];
 const UNCATCHABLE = ['SIGKILL', 'SIGSTOP'];
@@ -98,6 +103,7 @@ export function check(options: unknown): Checked {
     settings,
     signals: signals(given.signals),
     health: health(given.health),
+    webSocketCode: webSocketCode(given.webSocketCode),
     exit: boolean('exit', given.exit, true),
     logger: logger(given.logger),
   };
@@ -159,6 +165,19 @@ function signals(value: unknown): NodeJS.Signals[] {
     }
   }
   return [...new Set(value as NodeJS.Signals[])];
+}
+
+/** Those of RFC 6455 §7.4 and its registry that a server which leaves can mean, or the application's own. */
+function webSocketCode(value: unknown): number {
+  if (value === undefined) return 1012;
+  const code = value as number;
+  if (!Number.isInteger(code)) {
+    throw new TypeError(`lameduck: webSocketCode is a number such as 1012 or 1001, not ${shown(value)}`);
+  }
+  if (![1000, 1001, 1012, 1013].includes(code) && (code < 3000 || code > 4999)) {
+    throw new RangeError(`lameduck: webSocketCode is ${code}; a server that leaves says 1012, 1001, 1013, 1000, or 3000 to 4999`);
+  }
+  return code;
 }
 
 function health(value: unknown): Checked['health'] {

@@ -6,7 +6,6 @@ import type { Server as NetServer } from 'node:net';
 import { coarse } from './clock.js';
 import { type Connection, Exchange } from './connections.js';
 import { answerStreamUnavailable } from './ending.js';
-import { native } from './native.js';
 import { connectionOf, type Tracked } from './tracked.js';
 import type { Owner } from './traffic.js';
 
@@ -92,7 +91,7 @@ export class Sessions {
     const { connection } = exchange;
     const { driver } = this.#owner;
     exchange.id = connection.nextId++;
-    const refused = driver.requestStarted(connection.handle, exchange.id, 'ordinary');
+    const refused = driver.requestStarted(connection.handle, exchange.id, this.#owner.kinds.of(exchange));
     if (connection.announced || connection.closing || refused !== null) {
       connection.remove(exchange);
       connection.end();
@@ -100,7 +99,7 @@ export class Sessions {
       return false;
     }
     this.#owner.describePeer(connection);
-    this.#describe(exchange);
+    this.#owner.kinds.describe(exchange);
     this.#watchHead(exchange);
     this.#owner.pump();
     return true;
@@ -108,7 +107,7 @@ export class Sessions {
 
   /** After the hand-over: tells the machine what the ledger could not say. */
   handedOver(exchange: Exchange): void {
-    this.#describe(exchange);
+    this.#owner.kinds.describe(exchange);
     const { connection, headersSent, id } = exchange;
     if (headersSent) this.#owner.driver.requestHeadersSent(connection.handle, id, false);
     else this.#watchHead(exchange);
@@ -119,10 +118,10 @@ export class Sessions {
     return exchangeOf in stream;
   }
 
-  /** Whether this request is in flight. */
-  has(stream: Stream): boolean {
+  /** This request, if it is in flight. */
+  find(stream: Stream): Exchange | undefined {
     const exchange = stream[exchangeOf];
-    return exchange !== undefined && exchange.connection.exchanges.includes(exchange);
+    return exchange?.connection.exchanges.includes(exchange) ? exchange : undefined;
   }
 
   /**
@@ -160,12 +159,6 @@ export class Sessions {
     }
   }
 
-  #describe({ connection, id, label, since, stream }: Exchange): void {
-    const age = BigInt(Math.max(0, Math.round((performance.now() - since) * 1e6)));
-    const kind = isLongLived(stream!, label) ? 'stream' : 'ordinary';
-    this.#owner.driver.requestDescribed(connection.handle, id, kind, label, native.now() - age);
-  }
-
   /** Tells the machine when the head of the answer is written. */
   #watchHead(exchange: Exchange): void {
     const { connection, id } = exchange;
@@ -179,7 +172,7 @@ export class Sessions {
         const result = respond.apply(stream, args);
         if (!exchange.headersSent || connection.closed) return result;
         this.#owner.driver.requestHeadersSent(connection.handle, id, false);
-        if (isLongLived(exchange.stream!, exchange.label)) this.#describe(exchange);
+        this.#owner.kinds.review(exchange);
         this.#owner.pump();
         return result;
       };
@@ -212,10 +205,4 @@ function isOpen(session: ServerHttp2Session | undefined): session is ServerHttp2
 
 function goAway({ session }: Connection): void {
   if (isOpen(session)) session.goaway(NO_ERROR);
-}
-
-/** Event streams, and tunnels through HTTP/2 (RFC 8441). */
-function isLongLived({ sentHeaders }: ServerHttp2Stream, label: string): boolean {
-  const type = sentHeaders?.['content-type'];
-  return label.startsWith('CONNECT ') || String(type ?? '').startsWith('text/event-stream');
 }

@@ -6,9 +6,11 @@ import { type Connection, type Connections, Exchange, type Protocol } from './co
 import { answerUnavailable, lingerAfterResponse, timeOut } from './ending.js';
 import type { Health } from './health.js';
 import { forRequest } from './jobs.js';
+import type { Kinds } from './kinds.js';
 import { type Driver, native } from './native.js';
 import { Sessions, speaksHttp2, speaksOnlyHttp2 } from './sessions.js';
 import { connectionOf, type Tracked, watchAssignments } from './tracked.js';
+import { followFrames } from './websockets.js';
 
 /** The events that hand a request out, beside `request` itself. */
 const REQUESTS = ['checkContinue', 'checkExpectation', 'connect', 'stream', 'upgrade'];
@@ -20,6 +22,7 @@ export interface Owner {
   readonly driver: Driver;
   readonly connections: Connections;
   readonly health: Health;
+  readonly kinds: Kinds;
   /** Does what the machine decided meanwhile. */
   pump(): void;
   /** Tells the machine who is at the other end, once. */
@@ -120,11 +123,11 @@ export class Traffic {
     return false;
   }
 
-  /** Whether this request is in flight. */
-  has(request: IncomingMessage | ServerHttp2Stream): boolean {
-    if (!('socket' in request)) return this.sessions.has(request);
+  /** This request, if it is in flight. */
+  find(request: IncomingMessage | ServerHttp2Stream): Exchange | undefined {
+    if (!('socket' in request)) return this.sessions.find(request);
     const connection = (request.socket as Tracked)[connectionOf];
-    return connection?.inFlight().some((exchange) => exchange.request === request) ?? false;
+    return connection?.inFlight().find((exchange) => exchange.request === request);
   }
 
   /** After the hand-over: tells the machine what the ledger could not say. */
@@ -134,10 +137,8 @@ export class Traffic {
       server.closeIdleConnections = () => {};
       this.#owner.forbid(server);
     }
-    const { driver, connections } = this.#owner;
-    const now = native.now();
-    const clock = performance.now();
-    this.#drainedAt = clock;
+    const { driver, connections, kinds } = this.#owner;
+    this.#drainedAt = performance.now();
     const between = this.#betweenRequests();
     for (const connection of connections.all()) {
       const { exchanges, handle, socket } = connection;
@@ -152,9 +153,7 @@ export class Traffic {
           this.sessions.handedOver(exchange);
           continue;
         }
-        const age = BigInt(Math.round((clock - exchange.since) * 1e6));
-        const kind = exchange.response && isStream(exchange.response) ? 'stream' : 'ordinary';
-        driver.requestDescribed(handle, id, kind, exchange.label, now - age);
+        kinds.describe(exchange);
         if (!exchange.response) continue;
         if (connection.assignments) exchange.response.on('close', this.#responseClosed);
         if (exchange.response.headersSent) {
@@ -176,6 +175,13 @@ export class Traffic {
       const limit = connection.server.requestTimeout;
       const late = ({ request, since }: Exchange) => !request.complete && now - since > limit;
       if (limit > 0 && connection.exchanges.some(late)) timeOut(connection);
+    }
+  }
+
+  /** Bodies that were on the way have come. */
+  reviewUploads(): void {
+    for (const { exchanges } of this.#owner.connections.all()) {
+      for (const exchange of exchanges) if (exchange.kind === 'upload') this.#owner.kinds.review(exchange);
     }
   }
 
@@ -269,9 +275,9 @@ export class Traffic {
   /** A request that came after the hand-over; whether the application is to have it. */
   #admit(exchange: Exchange): boolean {
     const { connection, request, response } = exchange;
-    const { driver } = this.#owner;
+    const { driver, kinds } = this.#owner;
     exchange.id = connection.nextId++;
-    const refused = driver.requestStarted(connection.handle, exchange.id, 'ordinary');
+    const refused = driver.requestStarted(connection.handle, exchange.id, kinds.of(exchange));
     if (connection.announced || connection.closing || refused !== null) {
       connection.exchanges.splice(connection.exchanges.indexOf(exchange), 1);
       connection.end();
@@ -280,9 +286,7 @@ export class Traffic {
       return false;
     }
     this.#describePeer(connection);
-    driver.requestDescribed(
-      connection.handle, exchange.id, 'ordinary', exchange.label, native.now(),
-    );
+    kinds.describe(exchange);
     if (response) this.#watchHead(exchange);
     this.#owner.pump();
     return exchange.outcome !== 'refused';
@@ -315,14 +319,9 @@ export class Traffic {
       const announced = announces(response);
       connection.announced ||= announced;
       if (connection.announced) lingerAfterResponse(connection.socket);
-      const { driver } = this.#owner;
+      const { driver, kinds } = this.#owner;
       driver.requestHeadersSent(connection.handle, exchange.id, announced);
-      if (isStream(response)) {
-        const age = BigInt(Math.round((performance.now() - exchange.since) * 1e6));
-        driver.requestDescribed(
-          connection.handle, exchange.id, 'stream', exchange.label, native.now() - age,
-        );
-      }
+      kinds.review(exchange);
       this.#owner.pump();
       return result;
     }) as Response['writeHead'];
@@ -335,6 +334,7 @@ export class Traffic {
     connection.used = true;
     const event = connection.begin();
     connection.upgrade(protocol);
+    if (protocol === 'websocket') followFrames(socket);
     if (!event) return true;
     const admitted = this.#admit(exchange);
     if (admitted) {
@@ -393,10 +393,6 @@ function isStreams(request: unknown): boolean {
 /** Whether the head on the wire says `Connection: close`. */
 function announces(response: Response): boolean {
   return /\r\nconnection: *close\r\n/i.test(response._header ?? '');
-}
-
-function isStream(response: Response): boolean {
-  return /\r\ncontent-type: *text\/event-stream/i.test(response._header ?? '');
 }
 
 interface Parsers {
