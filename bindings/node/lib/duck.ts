@@ -4,6 +4,7 @@ import { type IncomingMessage, Server as HttpServer, type ServerResponse } from 
 import type { Http2ServerResponse, ServerHttp2Stream } from 'node:http2';
 import { Server as HttpsServer } from 'node:https';
 import { Server as NetServer } from 'node:net';
+import { isMainThread } from 'node:worker_threads';
 
 import { startClock } from './clock.js';
 import { Connections, type Exchange } from './connections.js';
@@ -17,7 +18,7 @@ import { Log } from './log.js';
 import { prometheus } from './metrics.js';
 import { type Driver, type Effect, native } from './native.js';
 import type { Checked } from './options.js';
-import { enter, leave } from './process.js';
+import { attached, enter, leave } from './process.js';
 import type { Blocker, Blockers, Phase, Report, Stage } from './report.js';
 import { speaksHttp2 } from './sessions.js';
 import { Signals } from './signals.js';
@@ -43,7 +44,13 @@ export interface EventStreamOptions {
   finite?: boolean;
 }
 
-const attached = new WeakSet<object>();
+export interface ShutdownOptions {
+  /** What the report says beside the cause. */
+  cause?: string;
+  /** Another grace than the policy's, from the request to stop on. */
+  grace?: Duration;
+}
+
 /** The hook that is running, so that it cannot wait for the end of itself. */
 const running = new AsyncLocalStorage<string>();
 
@@ -121,12 +128,13 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       },
     });
     this.#log.info(`policy: ${this.#driver.describePolicy()}`);
-    this.#lookAround();
+    // Signals, the watchdog and whoever supervises the process are the main thread's business.
+    if (isMainThread) this.#lookAround();
     const numbers = this.#signals.listen(options.signals, interactive());
     if (options.signals.length > 0) this.#signals.listenToParent();
     if (this.#exit) {
       this.#signals.listenForErrors();
-      this.#watch(numbers);
+      if (isMainThread) this.#watch(numbers);
     }
   }
 
@@ -143,6 +151,14 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   /** Fires when draining begins: end streams, stop consuming. */
   get drainSignal(): AbortSignal {
     return this.#drain.signal;
+  }
+
+  /**
+   * What a worker thread or child process may take that is told to stop now, in milliseconds, so that it is gone before
+   * this duck closes what they share; `undefined` when that is unlimited.
+   */
+  get childGrace(): number | undefined {
+    return this.#driver.childGrace() ?? undefined;
   }
 
   /** Watches one more server; it stops together with the others. */
@@ -220,13 +236,17 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     return this.#mark(key, finite ? 'ordinary' : 'stream', retry === false ? 0 : milliseconds('retry', retry, 10));
   }
 
-  /** Stops as a signal would; the report, when all is done. Calling again changes nothing. */
-  shutdown(options: { cause?: string } = {}): Promise<Report> {
-    const cause = (options as { cause?: unknown } | null)?.cause ?? 'programmatic';
+  /**
+   * Stops as a signal would; the report, when all is done. Calling again changes nothing but the deadline, if there is a
+   * `grace`: it counts from the first request to stop.
+   */
+  shutdown(options: ShutdownOptions = {}): Promise<Report> {
+    const { cause = 'programmatic', grace }: { cause?: unknown; grace?: unknown } = options ?? {};
     if (typeof cause !== 'string' || cause === '') {
       throw new TypeError(`lameduck: shutdown({ cause }) takes a text, not ${shown(cause)}`);
     }
-    const promise = this.#stop(cause, cause);
+    const limit = grace === undefined ? undefined : milliseconds('shutdown({ grace })', grace, 0);
+    const promise = this.#stop(cause, cause, limit);
     const hook = running.getStore();
     if (hook === undefined) return promise;
     const reentered = Promise.reject<Report>(
@@ -351,7 +371,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     this.#pump();
   }
 
-  #stop(cause: string, detail: string): Promise<Report> {
+  #stop(cause: string, detail: string, grace?: number): Promise<Report> {
     const known = CAUSES.includes(cause);
     const named = known ? cause : 'programmatic';
     if (this.#shutdown === undefined) {
@@ -366,6 +386,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     } else {
       this.#driver.shutdown(named, this.#connections.everAccepted);
     }
+    if (grace !== undefined) this.#driver.deadlineChanged(grace);
     this.#pump();
     return this.#shutdown.promise;
   }
@@ -604,6 +625,8 @@ function newDriver({ settings }: Checked): Driver {
   const variables = Object.fromEntries(
     Object.entries(process.env).filter(([name]) => name.startsWith('LAMEDUCK_')),
   ) as Record<string, string>;
+  // The process has one, and that is the main thread's.
+  if (!isMainThread) delete variables.LAMEDUCK_REPORT_FILE;
   const situation = { interactive: interactive(), development: development() };
   try {
     return new native.Driver({ ...settings, ...situation }, variables);

@@ -5,7 +5,7 @@ import type { Server as HttpsServer } from 'node:https';
 import { Duck } from './duck.js';
 import { check, type Options } from './options.js';
 
-export type { EventStreamOptions, Hook, HookOptions } from './duck.js';
+export type { EventStreamOptions, Hook, HookOptions, ShutdownOptions } from './duck.js';
 export type { Duration } from './duration.js';
 export type { JobOptions } from './jobs.js';
 export type { Logger } from './log.js';

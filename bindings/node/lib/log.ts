@@ -1,3 +1,5 @@
+import { isMainThread, threadId } from 'node:worker_threads';
+
 /** What takes the log lines; pino and console fit. */
 export interface Logger {
   info(line: string): void;
@@ -9,7 +11,9 @@ const plain: Logger = {
   warn: (line) => process.stderr.write(`${line}\n`),
 };
 
-/** Log lines begin with `lameduck:`. A logger that throws is not our reason to stop. */
+const PREFIX = isMainThread ? 'lameduck' : `lameduck (worker ${threadId})`;
+
+/** Log lines begin with `lameduck`. A logger that throws is not our reason to stop. */
 export class Log {
   readonly #logger: Logger | undefined;
 
@@ -27,7 +31,7 @@ export class Log {
 
   #write(level: 'info' | 'warn', line: string): void {
     try {
-      this.#logger?.[level](`lameduck: ${line}`);
+      this.#logger?.[level](`${PREFIX}: ${line}`);
     } catch {
       // Nothing better to tell it to.
     }

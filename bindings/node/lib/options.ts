@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { isMainThread } from 'node:worker_threads';
 
 import { type Duration, milliseconds, shown } from './duration.js';
 import type { Logger } from './log.js';
@@ -37,7 +38,7 @@ export interface Options {
   windowIdle?: Duration;
   /** Seeds the spread of announcements and closes. Default: random. */
   seed?: number | bigint;
-  /** Signals that ask this process to stop. Default SIGTERM and SIGINT; `[]` for none. */
+  /** Signals that ask this process to stop. Default SIGTERM and SIGINT; `[]` for none, as always in a worker thread. */
   signals?: NodeJS.Signals[];
   /** What happens to requests that arrive while draining. Default `'serve'`. */
   newRequests?: 'serve' | 'refuse';
@@ -152,7 +153,7 @@ function reportFile(value: unknown): string | undefined {
 }
 
 function signals(value: unknown): NodeJS.Signals[] {
-  if (value === undefined) return ['SIGTERM', 'SIGINT'];
+  if (value === undefined) return isMainThread ? ['SIGTERM', 'SIGINT'] : [];
   if (!Array.isArray(value)) {
     throw new TypeError(`lameduck: signals is an array such as ['SIGTERM'], not ${shown(value)}`);
   }
@@ -163,6 +164,12 @@ function signals(value: unknown): NodeJS.Signals[] {
     if (UNCATCHABLE.includes(signal)) {
       throw new RangeError(`lameduck: signals: no process can catch ${signal}; leave it out`);
     }
+  }
+  if (value.length > 0 && !isMainThread) {
+    throw new RangeError(
+      'lameduck: signals: a worker thread gets none. The main thread gets them and tells this one, which calls shutdown(); ' +
+        'leave the option out',
+    );
   }
   return [...new Set(value as NodeJS.Signals[])];
 }

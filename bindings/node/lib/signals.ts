@@ -2,6 +2,7 @@ import cluster from 'node:cluster';
 import { constants } from 'node:os';
 
 import type { Log } from './log.js';
+import { isOurs, programDecides } from './process.js';
 
 /** What a signal asks for. */
 export interface Wishes {
@@ -41,14 +42,16 @@ export class Signals {
    * an unhandled rejection one of these, unless it was told otherwise.
    */
   listenForErrors(): void {
-    this.#on('uncaughtException', (error: unknown, origin: unknown) => {
+    const caught = (error: unknown, origin: unknown) => {
       // Somebody else's listener means that the program decides what such an error is.
-      if (process.listenerCount('uncaughtException') > 1) return;
+      if (programDecides()) return;
       const cause = origin === 'unhandledRejection' ? 'unhandled_rejection' : 'uncaught_exception';
       const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
       this.#log.warn(`${cause}: ${text}`);
       this.#wishes.stop(cause, text.split('\n', 1)[0]!);
-    });
+    };
+    isOurs(caught);
+    this.#on('uncaughtException', caught);
   }
 
   /**

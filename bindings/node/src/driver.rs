@@ -409,6 +409,13 @@ impl Driver {
         Ok(self.machine.next_wake().map(|(at, _)| at.since(now).as_secs_f64() * 1_000.0))
     }
 
+    /// What a child that is told to stop now gets as its grace, in milliseconds; `null` when unlimited.
+    #[napi]
+    pub fn child_grace(&self) -> Result<Option<f64>> {
+        let grace = self.machine.child_grace(convert::moment(None)?);
+        Ok(grace.map(|grace| grace.as_secs_f64() * 1_000.0))
+    }
+
     #[napi]
     pub fn phase(&self) -> &'static str {
         self.machine.phase().name()

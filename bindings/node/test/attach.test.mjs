@@ -72,37 +72,6 @@ test('require and import give the same function', async (t) => {
   assert.equal(typeof lameduck, 'function');
 });
 
-test('loading, attaching and terminating in worker threads does not crash', async () => {
-  const source = `
-    const { Worker, isMainThread, parentPort } = require('node:worker_threads');
-    const http = require('node:http');
-    const code = ${JSON.stringify(`
-      const { parentPort } = require('node:worker_threads');
-      import(${JSON.stringify(new URL('./support/subject.mjs', import.meta.url).href)}).then(({ lameduck }) => {
-        const server = require('node:http').createServer();
-        // Signals belong to the main thread: attaching here may be refused, but with an error, not a crash.
-        try { lameduck(server, { signals: [] }); } catch (error) { if (!(error instanceof Error)) throw error; }
-        server.listen(0, () => parentPort.postMessage('up'));
-      });
-    `)};
-    (async () => {
-      for (let n = 0; n < 8; n++) {
-        const worker = new Worker(code, { eval: true });
-        await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
-        await worker.terminate();
-      }
-      console.log('fine');
-    })();
-  `;
-  const child = spawn(process.execPath, ['-e', source], { stdio: ['ignore', 'pipe', 'pipe'] });
-  let output = '';
-  child.stdout.on('data', (text) => (output += text));
-  child.stderr.on('data', (text) => (output += text));
-  const [code, signal] = await once(child, 'close');
-  assert.deepEqual({ code, signal }, { code: 0, signal: null }, output);
-  assert.match(output, /^fine$/m);
-});
-
 test('a process that only imports it ends by itself', async () => {
   const child = spawn(process.execPath, ['--input-type=module', '-e', `import ${JSON.stringify(new URL('./support/subject.mjs', import.meta.url).href)};`], { stdio: 'ignore' });
   const result = await Promise.race([once(child, 'exit'), sleep(5000)]);
