@@ -6,8 +6,9 @@ import { Server as HttpsServer } from 'node:https';
 import { Server as NetServer } from 'node:net';
 import { isMainThread } from 'node:worker_threads';
 
+import { type ForcedMessage, publish } from './channels.js';
 import { startClock } from './clock.js';
-import { Connections, type Exchange } from './connections.js';
+import { type Connection, Connections, type Exchange } from './connections.js';
 import { type Duration, milliseconds, shown } from './duration.js';
 import { endStream, endUpgraded, force, halfClose, RETRY_MS } from './ending.js';
 import { Health } from './health.js';
@@ -15,7 +16,7 @@ import { type JobOptions, Jobs, type ServerRequest } from './jobs.js';
 import { type Kind, Kinds } from './kinds.js';
 import { Listeners } from './listeners.js';
 import { Log } from './log.js';
-import { prometheus } from './metrics.js';
+import { type Family, families, prometheus } from './metrics.js';
 import { type Driver, type Effect, native } from './native.js';
 import type { Checked } from './options.js';
 import { attached, enter, leave } from './process.js';
@@ -285,6 +286,11 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
 
   /** Prometheus text. */
   metrics(): string {
+    return prometheus(this.families());
+  }
+
+  /** @internal What the metrics are made of, for the clients of other systems. */
+  families(): Family[] {
     let connections = 0;
     let inFlight = 0;
     for (const connection of this.#connections.all()) {
@@ -292,7 +298,12 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       inFlight += connection.inFlight().length;
     }
     const counts = { phase: this.#phase, ready: this.ready, connections, inFlight, jobs: this.#jobs.size };
-    return prometheus(counts, JSON.parse(this.#driver.report()) as Report);
+    return families(counts, this.reportSoFar());
+  }
+
+  /** @internal The report as it stands. */
+  reportSoFar(): Report {
+    return JSON.parse(this.#driver.report()) as Report;
   }
 
   /** Stops when the scope ends: `await using duck = lameduck(server)`. */
@@ -477,7 +488,9 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
         if (connection) this.#traffic.sessions.refuseStreams(connection);
         break;
       case 'force_connection':
-        if (connection) force(connection);
+        if (!connection) break;
+        publish('forced', () => this.#forcing(connection));
+        force(connection);
         break;
       case 'abort_requests':
         this.#abortRequests();
@@ -488,9 +501,12 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       case 'run_hook':
         void this.#run(effect.hook!);
         break;
-      case 'abandon_hook':
+      case 'abandon_hook': {
         // What comes of it is ignored.
+        const { name, stage } = this.#hooks.get(effect.hook!)!;
+        publish('hook', () => ({ duck: this, id: effect.hook!, name, stage, result: 'timed_out' }));
         break;
+      }
       case 'exit':
         this.#finish(effect.code!);
         break;
@@ -525,7 +541,16 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   #enter(phase: Phase): void {
     this.#phase = phase;
     if (phase === 'draining') this.#drain.abort(new Error('the server is draining'));
+    publish('phase', () => ({ duck: this, phase }));
     this.#tell('phase', phase);
+  }
+
+  #forcing({ protocol, peer, exchanges }: Connection): ForcedMessage {
+    const requests = exchanges.map((exchange) => {
+      const { key: request, label, headersSent: answered } = exchange;
+      return { request, label, kind: this.#kinds.of(exchange), answered };
+    });
+    return { duck: this, protocol, peer, requests };
   }
 
   /** A listener that throws must not end the shutdown that it is told of. */
@@ -554,17 +579,19 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
 
   async #run(id: number): Promise<void> {
     const { name, stage, fn } = this.#hooks.get(id)!;
-    let error: string | null = null;
-    let stack: string | undefined;
+    publish('hook', () => ({ duck: this, id, name, stage, result: 'running' }));
+    let failure: { error: unknown } | undefined;
     try {
       await running.run(name, async () => fn());
-    } catch (thrown) {
-      error = thrown instanceof Error ? thrown.message : String(thrown);
-      if (thrown instanceof Error) stack = thrown.stack;
+    } catch (error) {
+      failure = { error };
     }
-    if (this.#driver.hookFinished(id, error) !== null) return;
+    const { error } = failure ?? {};
+    const message = failure ? (error instanceof Error ? error.message : String(error)) : null;
+    if (this.#driver.hookFinished(id, message) !== null) return;
+    publish('hook', () => ({ duck: this, id, name, stage, result: failure ? 'failed' : 'ok', ...failure }));
     // The report has the message; whoever mends the hook wants to know where.
-    if (stack !== undefined) this.#log.warn(`${stage} hook '${name}' threw: ${stack}`);
+    if (error instanceof Error && error.stack) this.#log.warn(`${stage} hook '${name}' threw: ${error.stack}`);
     this.#pump();
   }
 
@@ -576,6 +603,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     this.#log.info(`report ${text}`);
     this.#signals.remove();
     this.#shutdown?.resolve(report);
+    publish('report', () => ({ duck: this, report }));
     this.#tell('report', report);
     if (!this.#exit) this.#driver.unwatch();
     leave(this, code, this.#exit);

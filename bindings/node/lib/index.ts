@@ -5,6 +5,7 @@ import type { Server as HttpsServer } from 'node:https';
 import { Duck } from './duck.js';
 import { check, type Options } from './options.js';
 
+export type { ForcedMessage, HookMessage, PhaseMessage, ReportMessage } from './channels.js';
 export type { EventStreamOptions, Hook, HookOptions, ShutdownOptions } from './duck.js';
 export type { Duration } from './duration.js';
 export type { JobOptions } from './jobs.js';

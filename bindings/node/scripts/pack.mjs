@@ -37,7 +37,9 @@ function packMain() {
   const { scripts, devDependencies, ...published } = manifest;
   const optionalDependencies = Object.fromEntries(PLATFORMS.map((platform) => [packageOf(platform), version]));
   pack({ ...published, files: [...manifest.files, ...LICENSES], optionalDependencies }, (folder) => {
-    for (const file of readdirSync(here('.')).filter((name) => name.startsWith('index.'))) copyFileSync(here(file), join(folder, file));
+    const doors = manifest.files.filter((name) => name.endsWith('.*')).map((name) => name.slice(0, -1));
+    const isDoor = (name) => doors.some((door) => name.startsWith(door));
+    for (const file of readdirSync(here('.')).filter(isDoor)) copyFileSync(here(file), join(folder, file));
     cpSync(here('dist'), join(folder, 'dist'), { recursive: true });
     mkdirSync(join(folder, 'native'));
     copyFileSync(here('native/index.d.ts'), join(folder, 'native/index.d.ts'));
