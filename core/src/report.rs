@@ -1,7 +1,7 @@
 //! What the operator reads: versioned JSON, schema `lameduck-report/1`.
 //!
-//! All of it is the machine's, but for what only a driver can know: `cause_detail` and
-//! `event_loop_blocked_ms`. The machine leaves those out.
+//! All of it is the machine's, but for what only a driver can know: `cause_detail`, `open_handles`
+//! and `event_loop_blocked_ms`. The machine leaves those out.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -57,6 +57,10 @@ pub struct Report {
     /// What holds it up now; only while it is not done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blockers: Option<Blockers>,
+    /// What else was open in the process at the drain deadline, as sentences for people: the
+    /// connection that a request waits for, a child process, timers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub open_handles: Vec<String>,
     /// For how long nothing was heard from the event loop when the watchdog ended the process,
     /// in milliseconds; only if that was too long.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -104,6 +104,7 @@ pub(crate) fn bare_template(exit_code: u8) -> Vec<u8> {
         forced: Vec::new(),
         blocked_at: Vec::new(),
         blockers: None,
+        open_handles: Vec::new(),
         event_loop_blocked_ms: None,
     };
     template(&nothing, exit_code)

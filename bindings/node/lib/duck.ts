@@ -11,6 +11,7 @@ import { startClock } from './clock.js';
 import { type Connection, Connections, type Exchange } from './connections.js';
 import { type Duration, milliseconds, shown } from './duration.js';
 import { endStream, endUpgraded, force, halfClose, RETRY_MS } from './ending.js';
+import { openHandles } from './handles.js';
 import { Health } from './health.js';
 import { type JobOptions, Jobs, type ServerRequest } from './jobs.js';
 import { type Kind, Kinds } from './kinds.js';
@@ -28,6 +29,8 @@ import { Traffic } from './traffic.js';
 /** How often the event loop shows that it is alive while draining. */
 const HEARTBEAT_MS = 100;
 const NAMED_BLOCKERS = 10;
+/** A process that shall end by itself and has not by then is told of what keeps it. */
+const STAYS_AFTER_MS = 1_000;
 
 export type Hook = () => unknown;
 
@@ -80,6 +83,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   #timer: NodeJS.Timeout | undefined;
   #pumping = false;
   #pumpAgain = false;
+  /** Whether open handles were named at the drain deadline. */
+  #handlesNamed = false;
 
   /** @internal Use `lameduck()`. */
   static of(server: NetServer, options: Checked): Duck {
@@ -424,6 +429,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
         this.#pumpAgain = false;
         const effects = this.#driver.pump();
         for (const { isWarning, text } of this.#driver.takeLines()) this.#log[isWarning ? 'warn' : 'info'](text);
+        if (!this.#handlesNamed && this.#driver.missedDrainDeadline()) this.#nameOpenHandles();
         for (const effect of effects) this.#do(effect);
       } while (this.#pumpAgain);
     } finally {
@@ -563,6 +569,15 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     }
   }
 
+  /** Before anything is cut: a stuck request often waits for something that is open elsewhere. */
+  #nameOpenHandles(): void {
+    this.#handlesNamed = true;
+    const open = openHandles();
+    if (open.length === 0) return;
+    this.#driver.keepOpenHandles(open);
+    this.#log.warn(`also open at the drain deadline: ${open.join('; ')}`);
+  }
+
   #closeListener(id: number): void {
     this.#listeners.close(id, () => {
       this.#driver.listenerClosed(id);
@@ -605,7 +620,13 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     this.#shutdown?.resolve(report);
     publish('report', () => ({ duck: this, report }));
     this.#tell('report', report);
-    if (!this.#exit) this.#driver.unwatch();
+    if (!this.#exit) {
+      this.#driver.unwatch();
+      // A process that goes by itself is gone before this.
+      setTimeout(() => {
+        this.#log.info(`done, but the process stays: ${openHandles().join('; ') || 'something keeps it that Node does not name'}`);
+      }, STAYS_AFTER_MS).unref();
+    }
     leave(this, code, this.#exit);
   }
 }

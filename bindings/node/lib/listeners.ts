@@ -1,6 +1,7 @@
 import cluster from 'node:cluster';
 import { type Server, Server as NetServer } from 'node:net';
 
+import { addressOf } from './handles.js';
 import type { Log } from './log.js';
 import { native } from './native.js';
 
@@ -52,7 +53,7 @@ export class Listeners {
     const way = descriptor === undefined
       ? 'not fenced: it has no descriptor; accepting to the end'
       : native.stopAccepting(descriptor, cluster.isWorker);
-    this.#log.info(`${nameOf(server)} ${way}`);
+    this.#log.info(`listener ${addressOf(server?.address())} ${way}`);
   }
 
   /** Accepts until the kernel's queue is empty, closes, then calls `done`. */
@@ -68,9 +69,9 @@ export class Listeners {
           setImmediate(look);
           return;
         }
-        const name = nameOf(server);
+        const name = addressOf(server.address());
         closeListener(server);
-        this.#log.info(`${name} closed`);
+        this.#log.info(`listener ${name} closed`);
       }
       this.closed(id);
       done();
@@ -92,14 +93,6 @@ export class Listeners {
       return server;
     };
   }
-}
-
-/** As the log calls it. */
-function nameOf(server: Server | undefined): string {
-  const address = server?.address();
-  if (typeof address === 'string') return `listener ${address}`;
-  if (!address) return 'listener';
-  return `listener ${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
 }
 
 function descriptorOf(server: Server): number | undefined {

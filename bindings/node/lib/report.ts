@@ -74,6 +74,8 @@ export interface Report {
   forced: Blocker[];
   blocked_at: { deadline: string; at_ms: number; blockers: Blockers }[];
   blockers?: Blockers;
+  /** What else was open at the drain deadline, if anything held the shutdown up then. */
+  open_handles?: string[];
   /** When the process was ended at the hard deadline: for how long nothing was heard from the event loop. */
   event_loop_blocked_ms?: number;
 }

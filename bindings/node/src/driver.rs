@@ -37,6 +37,8 @@ pub struct Driver {
     service: Option<Service>,
     report_file: Option<Arc<ReportFile>>,
     cause_detail: Option<String>,
+    open_handles: Vec<String>,
+    missed_drain_deadline: bool,
     log_lines: LogLines,
     lines: Vec<Line>,
 }
@@ -56,6 +58,8 @@ impl Driver {
             service: None,
             report_file,
             cause_detail: None,
+            open_handles: Vec::new(),
+            missed_drain_deadline: false,
             log_lines: LogLines::new(),
             lines: Vec::new(),
         })
@@ -386,12 +390,25 @@ impl Driver {
         }
         if self.machine.phase() != Phase::Serving {
             let report = self.report_at(now);
+            self.missed_drain_deadline = report.blocked_at.iter().any(|at| at.deadline == "drain");
             self.lines.extend(self.log_lines.poll(&self.machine, &report, now));
             if let Some(watch) = &self.watch {
                 watch.render(report);
             }
         }
         Ok(effects)
+    }
+
+    /// Whether the drain deadline found something waiting.
+    #[napi]
+    pub fn missed_drain_deadline(&self) -> bool {
+        self.missed_drain_deadline
+    }
+
+    /// What is open in the process, for the report.
+    #[napi]
+    pub fn keep_open_handles(&mut self, open_handles: Vec<String>) {
+        self.open_handles = open_handles;
     }
 
     /// What the log is to say of what has happened.
@@ -537,7 +554,11 @@ impl Driver {
     }
 
     fn report_at(&self, now: Time) -> Report {
-        Report { cause_detail: self.cause_detail.clone(), ..self.machine.report(now) }
+        Report {
+            cause_detail: self.cause_detail.clone(),
+            open_handles: self.open_handles.clone(),
+            ..self.machine.report(now)
+        }
     }
 
     /// Keeps what the watchdog says when a signal finds the event loop blocked up to date.

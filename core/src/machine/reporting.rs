@@ -161,6 +161,7 @@ impl Machine {
             forced: self.forced.clone(),
             blocked_at: self.blocked_lines(),
             blockers,
+            open_handles: Vec::new(),
             event_loop_blocked_ms: None,
         }
     }
