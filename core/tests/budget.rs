@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lameduck::policy::{Origin, Setting};
-use lameduck::{Cause, Event, Grace, JobId, Machine, Policy, Settings, Time};
+use lameduck::{Cause, Event, Grace, JobId, JobSource, Machine, OnDrain, Policy, Settings, Time};
 
 const fn ms(value: u64) -> Option<Duration> {
     Some(Duration::from_millis(value))
@@ -103,7 +103,9 @@ fn the_machine_says_when_the_window_and_the_drain_end() {
     machine.handle(stop, at(1_000)).expect("it serves");
     assert_eq!(machine.window_end(), Some(at(6_000)));
     assert_eq!(machine.drain_deadline(), Some(at(25_000)));
-    let job = Event::JobStarted { job: JobId(1), name: String::from("import") };
+    let (source, on_drain) = (JobSource::Request, OnDrain::Wait);
+    let name = String::from("import");
+    let job = Event::JobStarted { job: JobId(1), name, source, on_drain };
     machine.handle(job, at(2_000)).expect("it drains");
     machine.tick(at(6_000));
     assert_eq!(machine.window_end(), None, "it has ended");

@@ -1,6 +1,6 @@
 use lameduck::{
-    ConnectionId, Effect, Event, HookId, JobId, ListenerId, NewRequests, Outcome, Policy, Protocol,
-    RequestId, RequestKind, Settings, Stage,
+    ConnectionId, Effect, Event, HookId, JobId, JobSource, ListenerId, NewRequests, OnDrain,
+    Outcome, Policy, Protocol, RequestId, RequestKind, Settings, Stage,
 };
 
 use super::*;
@@ -177,7 +177,9 @@ fn a_deadline_names_what_it_found() {
     server.hook(1, Stage::Drain, "consumer", None);
     server.hook(2, Stage::Close, "pool\nlameduck: done in 1ms", None);
     server.hook(3, Stage::Flush, "logs", None);
-    let job = Event::JobStarted { job: JobId(4), name: "import".to_owned() };
+    let (source, on_drain) = (JobSource::Background, OnDrain::Wait);
+    let name = String::from("import");
+    let job = Event::JobStarted { job: JobId(4), name, source, on_drain };
     server.machine.handle(job, at(0)).unwrap();
     server.stop(Cause::Terminate, 1);
     server.run(50, 30_000);
