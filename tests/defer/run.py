@@ -5,21 +5,17 @@ import argparse
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from load import Load
+from race import HEADER, lost, race, row
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 VENV = TARGET / "defer-venv"
-CLIENTS = 40
 GRACE_MS = 10_000
 
 # name: what to run, in how many workers, when to fence. uvicorn's supervisor keeps the listener, and here it stops all
@@ -65,29 +61,8 @@ def prepare():
     return TARGET / "debug" / f"liblameduck_defer.{suffix}"
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def await_server(process, port):
-    limit = time.monotonic() + 20
-    while time.monotonic() < limit and process.poll() is None:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-                connection.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-                if connection.recv(1024):
-                    return
-        except OSError:
-            pass
-        time.sleep(0.02)
-    raise RuntimeError("the server did not start")
-
-
-def race(command, library, fencing, window_ms, load_seconds):
-    """One server, stopped once under load."""
-    port = free_port()
+def stop(command, library, fencing, window_ms, load_seconds):
+    """One server, stopped once under load; held if there is a library."""
     with tempfile.TemporaryDirectory() as reports:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         environment.pop("DEFER_LIBRARY", None)
@@ -99,28 +74,9 @@ def race(command, library, fencing, window_ms, load_seconds):
                 "DEFER_FENCING": fencing,
                 "DEFER_REPORTS": reports,
             }
-        program, *rest = command.format(port=port).split()
-        process = subprocess.Popen(
-            [VENV / "bin" / program, *rest],
-            cwd=HERE, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
-        )
-        try:
-            await_server(process, port)
-            load = Load(port, CLIENTS)
-            time.sleep(load_seconds)
-            process.send_signal(signal.SIGTERM)
-            asked = time.monotonic()
-            status = process.wait(timeout=GRACE_MS / 1000 + 20)
-            took = time.monotonic() - asked
-            counts, reasons = load.join(20)
-        finally:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            process.wait()
+        result = race(command, VENV / "bin", HERE, environment, load_seconds, GRACE_MS / 1000 + 20)
         stories = [json.loads(path.read_text()) for path in Path(reports).glob("*.json")]
-    return {"counts": counts, "reasons": reasons, "took": took, "status": status, "reports": stories}
+    return {**result, "reports": stories}
 
 
 def interpreters(library):
@@ -143,9 +99,8 @@ def marks(report):
 
 def faults(name, plain, held):
     """What is wrong with the held server, as sentences."""
-    lost = held["counts"]["fresh"] + held["counts"]["reused"] + held["counts"]["endless"]
-    if lost:
-        yield f"{name}: {lost} lost while held: {dict(held['reasons'])}"
+    if lost(held):
+        yield f"{name}: {lost(held)} lost while held: {dict(held['reasons'])}"
     if plain and plain["status"] != held["status"]:
         yield f"{name}: exit status {plain['status']} plain, {held['status']} held"
     workers = SERVERS[name][1]
@@ -156,14 +111,6 @@ def faults(name, plain, held):
         told = [what for what in story if what in ("window ended", "handed over", "drained", "close hooks ended", "done")]
         if told != ["window ended", "handed over", "drained", "close hooks ended", "done"]:
             yield f"{name}: the report's timeline is {story}"
-
-
-def row(name, mode, results):
-    total = lambda what: sum(result["counts"][what] for result in results)
-    took = sorted(result["took"] for result in results)
-    span = f"{took[0]:.2f} s" if len(took) == 1 else f"{took[0]:.2f}–{took[-1]:.2f} s"
-    statuses = ", ".join(str(status) for status in sorted({result["status"] for result in results}))
-    return f"| {name} | {mode} | {total('answered')} | {total('reused')} | {total('fresh')} | {span} | {statuses} |"
 
 
 def main():
@@ -177,17 +124,16 @@ def main():
 
     library = prepare()
     wrong, plain_losses = list(interpreters(library)), 0
-    print("| server | | answered | lost, reused connection | lost, fresh connection | SIGTERM to exit | exit status |")
-    print("|---|---|---|---|---|---|---|")
+    print(HEADER)
     for name in arguments.server or SERVERS:
         command, _, fencing = SERVERS[name]
         fencing = arguments.fencing or fencing
         plain = []
         if not arguments.held_only:
-            plain = [race(command, None, fencing, 0, 0.7) for _ in range(arguments.rounds)]
+            plain = [stop(command, None, fencing, 0, 0.7) for _ in range(arguments.rounds)]
             print(row(name, "plain", plain), flush=True)
-            plain_losses += sum(result["counts"]["fresh"] + result["counts"]["reused"] for result in plain)
-        held = [race(command, library, fencing, arguments.window, 0.7) for _ in range(arguments.rounds)]
+            plain_losses += sum(map(lost, plain))
+        held = [stop(command, library, fencing, arguments.window, 0.7) for _ in range(arguments.rounds)]
         print(row(name, "held", held), flush=True)
         for result in held:
             wrong += faults(name, plain[0] if plain else None, result)
