@@ -6,15 +6,11 @@ use alloc::vec::Vec;
 
 use crate::event::{Outcome, RequestKind};
 use crate::id::{ConnectionId, RequestId};
-use crate::jitter;
+use crate::jitter::{self, ANNOUNCE_SALT, END_SALT, SPREAD_SALT};
 use crate::manner::{self, Ended, Told};
 use crate::protocol::Protocol;
 use crate::refusal::Refused;
 use crate::time::Time;
-
-const ANNOUNCE_SALT: u64 = 1;
-const END_SALT: u64 = 2;
-const SPREAD_SALT: u64 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {

@@ -1,5 +1,16 @@
 //! Seeded moments: the same seed gives the same spread in every language.
 
+pub(crate) const ANNOUNCE_SALT: u64 = 1;
+pub(crate) const END_SALT: u64 = 2;
+pub(crate) const SPREAD_SALT: u64 = 3;
+
+/// How long after the request to stop responses to `peer` begin to announce that its connection closes, spread over the `span` of
+/// the first half of the window; all in nanoseconds. For drivers whose machine knows requests but no connections: each peer
+/// has its moment, however many of its requests come.
+pub fn announcement(span: u64, seed: u64, peer: u64) -> u64 {
+    within(span, seed, peer, ANNOUNCE_SALT)
+}
+
 /// A moment in `0..span` for connection `id`, uniform over connections. `salt` keeps the
 /// spreads of different purposes apart. Both are nanoseconds; the moment is a whole
 /// microsecond.

@@ -65,6 +65,7 @@ pub use effect::Effect;
 pub use event::{Event, EventKind, JobOutcome, JobSource, OnDrain, Outcome, RequestKind};
 pub use hook::{HookResult, Stage};
 pub use id::{ConnectionId, HookId, JobId, ListenerId, RequestId};
+pub use jitter::announcement;
 pub use machine::Machine;
 pub use phase::Phase;
 pub use policy::{Grace, NewRequests, Policy, Readiness, Settings};

@@ -48,13 +48,15 @@ use std::thread::{self, JoinHandle};
 use std::{fmt, io, mem};
 
 use lameduck::report::{Mark, Millis};
-use lameduck::{Cause, Effect, Event, Machine, Phase, Policy, Refused, Report, Time};
+use lameduck::{Cause, Effect, Event, Machine, Phase, Policy, Refused, Report, Time, announcement};
 
 use self::driver::Driver;
 use crate::clock::now_ns;
 use crate::fence::{FenceError, Way};
 use crate::interposer::{self, Interposer, InterposerError};
 use crate::ledger::Ledger;
+use crate::log_lines::{Line, LogLines};
+use crate::report_file::{ReportFile, Writer};
 use crate::wake::{self, SignalsBlocked, Waker};
 use crate::watchdog::{self, Watchdog, WatchdogError};
 
@@ -70,6 +72,9 @@ pub enum Fencing {
     Auto,
     /// Never: this process is a recycled worker, or its listener is somebody else's.
     Never,
+    /// As [`Auto`](Self::Auto), for one of several workers whose parent keeps the listener but never stops all of them at once
+    /// to start others: when the parent and siblings hold it, and every sibling is in its window, the parent ends too.
+    Siblings,
 }
 
 /// How a [`Hold`] is set up.
@@ -88,6 +93,13 @@ pub struct Options {
     pub ledger: Option<Arc<Ledger>>,
     /// Where the watchdog prints.
     pub descriptor: Option<RawFd>,
+    /// A file that gets the report, too: from the watchdog, or by [`Hold::write_report`].
+    pub report_file: Option<Arc<ReportFile>>,
+    /// See [`watchdog::Options::stacks`].
+    pub stacks: Option<c_int>,
+    /// The embedder's event loop shows that it is alive, by [`Hold::beat`], from the begin of a shutdown on. Otherwise the hold's
+    /// own thread does, which is never blocked.
+    pub embedder_beats: bool,
     /// The status with which the watchdog ends the process.
     pub exit_code: u8,
 }
@@ -104,6 +116,9 @@ impl Options {
             fencing: Fencing::Auto,
             ledger: None,
             descriptor,
+            report_file: None,
+            stacks: None,
+            embedder_beats: false,
             exit_code,
         }
     }
@@ -200,7 +215,9 @@ impl Hold {
                 signals: signals.clone(),
                 budget_ns: u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX),
                 ledger: options.ledger.clone(),
-                ..watchdog::Options::default()
+                stacks: options.stacks,
+                render_beats: !options.embedder_beats,
+                report_file: options.report_file.clone(),
             })
         });
         let watchdog = watchdog.transpose().map_err(HoldError::Watchdog)?;
@@ -210,9 +227,12 @@ impl Hold {
             waker,
             machine: Mutex::new(Machine::new(options.policy.clone())),
             asked: Mutex::new(None),
+            detail: Mutex::new(None),
+            report_file: options.report_file.clone(),
             claims: Mutex::new(claims.map_err(HoldError::Interposer)?),
             ways: Mutex::new(Vec::new()),
             watchdog,
+            seed: options.policy.seed.value,
             accepted: AtomicBool::new(false),
             announce_from: AtomicU64::new(NEVER),
             t0: AtomicU64::new(0),
@@ -277,6 +297,31 @@ impl Hold {
         from != NEVER && self.is_here() && from <= now_ns()
     }
 
+    /// The same for a response to `peer`, a number that stays the same as long as its connection: from the peer's own moment in the
+    /// first half of the window on, so that not all of them come back at once.
+    #[must_use]
+    pub fn announcing_to(&self, peer: u64) -> bool {
+        let from = self.shared.announce_from.load(Relaxed);
+        if from == NEVER || !self.is_here() {
+            return false;
+        }
+        let (now, t0) = (now_ns(), self.shared.t0.load(Relaxed));
+        from <= now || announcement(from.saturating_sub(t0), self.shared.seed, peer) <= now - t0
+    }
+
+    /// The embedder's event loop is alive, see [`Options::embedder_beats`]. One clock reading and one store.
+    pub fn beat(&self) {
+        if let (Some(watchdog), true) = (&self.shared.watchdog, self.is_here()) {
+            watchdog.heartbeat();
+        }
+    }
+
+    /// Whether the signal was handed over to the server.
+    #[must_use]
+    pub fn handed_over(&self) -> bool {
+        self.shared.handed_over.load(Acquire) != 0
+    }
+
     /// Where the machine stands. In a forked child nothing has been asked of it: Serving.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -288,6 +333,36 @@ impl Hold {
     #[must_use]
     pub fn report(&self) -> Option<Report> {
         self.is_here().then(|| self.shared.report(&self.shared.machine()))
+    }
+
+    /// What the report and the log say of the cause beside its name; the first word counts. A signal says its own.
+    pub fn describe_cause(&self, detail: &str) {
+        if self.is_here() {
+            self.shared.describe_cause(detail);
+        }
+    }
+
+    /// What the log is to say now, after what `said` said. Ask after every effect, and every few hundred milliseconds.
+    pub fn log_lines(&self, said: &mut LogLines) -> Vec<Line> {
+        if !self.is_here() {
+            return Vec::new();
+        }
+        let machine = self.shared.machine();
+        let report = self.shared.report(&machine);
+        said.poll(&machine, &report, Time::from_nanos(now_ns()))
+    }
+
+    /// Writes the report as it stands into its [file](Options::report_file), if there is one.
+    ///
+    /// # Errors
+    /// What the system says; the file is as it was.
+    pub fn write_report(&self) -> io::Result<()> {
+        match (&self.shared.report_file, self.report()) {
+            (Some(file), Some(report)) => {
+                file.write((report.to_json() + "\n").as_bytes(), Writer::Driver)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How each listener was brought to its end, by its descriptor; in words, for the log. Empty before t1 and in a forked child.
@@ -364,10 +439,14 @@ struct Shared {
     waker: Waker,
     machine: Mutex<Machine>,
     asked: Mutex<Option<Asked>>,
+    /// What the report says of the cause beside its name.
+    detail: Mutex<Option<String>>,
+    report_file: Option<Arc<ReportFile>>,
     /// Empty once the signal was handed over.
     claims: Mutex<Vec<Interposer>>,
     ways: Mutex<Vec<(RawFd, Result<Way, FenceError>)>>,
     watchdog: Option<Watchdog>,
+    seed: u64,
     accepted: AtomicBool,
     announce_from: AtomicU64,
     /// When the shutdown was asked for; 0 while Serving.
@@ -396,8 +475,17 @@ impl Shared {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(asked);
     }
 
+    fn detail(&self) -> MutexGuard<'_, Option<String>> {
+        self.detail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn describe_cause(&self, detail: &str) {
+        self.detail().get_or_insert_with(|| detail.to_owned());
+    }
+
     fn report(&self, machine: &Machine) -> Report {
         let mut report = machine.report(Time::from_nanos(now_ns()));
+        report.cause_detail.clone_from(&self.detail());
         let (t0, at) = (self.t0.load(Acquire), self.handed_over.load(Acquire));
         if at != 0 {
             let at_ms = Millis(Time::from_nanos(at).since(Time::from_nanos(t0)));

@@ -342,6 +342,12 @@ pub fn is_ignored(signal: c_int) -> bool {
     current_action(signal).is_some_and(|action| action.sa_sigaction == libc::SIG_IGN)
 }
 
+/// Whether somebody handles the signal in this process. False for one that there is not.
+pub(crate) fn is_handled(signal: c_int) -> bool {
+    current_action(signal)
+        .is_some_and(|action| !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN))
+}
+
 /// When the signal first came in this process while an interposer for it was installed. Async-signal-safe.
 #[must_use]
 pub fn first_arrival(signal: c_int) -> Option<MonotonicNs> {

@@ -81,6 +81,12 @@ pub struct Options {
     pub budget_ns: u64,
     /// Whose totals to print when the driver itself says nothing.
     pub ledger: Option<Arc<Ledger>>,
+    /// A signal whose handler writes the stack of every thread somewhere, without a lock or an allocation (Python's
+    /// `faulthandler.register`). It is raised in the printer's thread, before the report is printed.
+    pub stacks: Option<c_int>,
+    /// Whether [`Watchdog::render`] is a sign of life: the driver renders on its event loop. Otherwise only
+    /// [`Watchdog::heartbeat`] is.
+    pub render_beats: bool,
 }
 
 impl Default for Options {
@@ -93,6 +99,8 @@ impl Default for Options {
             signals: Vec::new(),
             budget_ns: 29_000_000_000,
             ledger: None,
+            stacks: None,
+            render_beats: true,
         }
     }
 }
@@ -181,6 +189,8 @@ impl Watchdog {
                 .into_iter()
                 .flatten()
                 .collect(),
+            stacks: options.stacks,
+            render_beats: options.render_beats,
             waker,
             deadline: AtomicU64::new(WAITING),
             arrival: AtomicU64::new(0),
@@ -251,14 +261,17 @@ impl Watchdog {
     }
 
     /// Keeps `report`, a JSON object, as what to print at the deadline, in place of the one before. Call it
-    /// after every drained input of a shutdown. Also a [`heartbeat`](Self::heartbeat).
+    /// after every drained input of a shutdown. Also a [`heartbeat`](Self::heartbeat), unless the driver beats
+    /// [elsewhere](Options::render_beats).
     ///
     /// # Errors
     /// [`ReportTooLong`]; the previous report stays.
     pub fn render(&self, report: &[u8]) -> Result<(), ReportTooLong> {
         self.publish(report)?;
         let now = now_ns();
-        self.shared.heartbeat.store(now, Relaxed);
+        if self.shared.render_beats {
+            self.shared.heartbeat.store(now, Relaxed);
+        }
         self.shared.rendered.store(now, Release);
         Ok(())
     }
@@ -362,6 +375,8 @@ struct Shared {
     /// One printer each. Not the printers' own: who closes all descriptors closes ours, and a thread at its end
     /// would trip over that.
     outputs: Vec<Output>,
+    stacks: Option<c_int>,
+    render_beats: bool,
     /// The killer's.
     waker: Waker,
     deadline: AtomicU64,
@@ -466,11 +481,30 @@ fn print_when_told(shared: &Shared, output: &Output, paper: &mut Paper) {
     let text = paper.text.as_bytes();
     // Whatever goes wrong here, there is nobody left to tell and no time to do it in.
     let _ = match output {
-        Output::Descriptor(descriptor) => descriptor::write_all(descriptor.0.as_raw_fd(), text),
+        Output::Descriptor(descriptor) => {
+            shared.stacks.into_iter().for_each(raise_here);
+            descriptor::write_all(descriptor.0.as_raw_fd(), text)
+        }
         Output::File(file) => file.write(&text[report_at..], Writer::Watchdog),
     };
     shared.printing.fetch_sub(1, Release);
     shared.waker.poke();
+}
+
+/// Runs the handler of `signal` in this thread, which has all signals blocked. Not if nobody handles it: that would end the
+/// process in a way that nobody asked for.
+fn raise_here(signal: c_int) {
+    if !interposer::is_handled(signal) {
+        return;
+    }
+    // SAFETY: a zeroed set is a valid one to begin with; the calls get valid pointers, or none.
+    unsafe {
+        let mut one: libc::sigset_t = mem::zeroed();
+        libc::sigemptyset(&mut one);
+        libc::sigaddset(&mut one, signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &one, std::ptr::null_mut());
+        libc::raise(signal);
+    }
 }
 
 /// What the printer writes with.

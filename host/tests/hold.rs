@@ -19,7 +19,7 @@ use lameduck::{
     Settings, Stage,
 };
 use lameduck_host::fence::Way;
-use lameduck_host::hold::{Hold, HoldError, NotTaken, Options};
+use lameduck_host::hold::{Fencing, Hold, HoldError, NotTaken, Options};
 use lameduck_host::interposer::{Interposer, InterposerError, Mode};
 use lameduck_host::ledger::{Ledger, Spacing};
 use libc::{SIGINT, SIGTERM};
@@ -44,11 +44,14 @@ const TESTS: &[Named] = &[
         a_blocked_main_thread_is_gone_at_the_deadline,
     ),
     ("a_blocked_embedder_is_gone_at_the_deadline", a_blocked_embedder_is_gone_at_the_deadline),
+    ("a_blocked_loop_is_said_to_be_blocked", a_blocked_loop_is_said_to_be_blocked),
     ("an_interrupt_ends_the_window_at_once", an_interrupt_ends_the_window_at_once),
     ("two_interrupts_end_the_window_at_once", two_interrupts_end_the_window_at_once),
     ("a_second_terminate_changes_nothing", a_second_terminate_changes_nothing),
     ("a_recycled_worker_fences_nobody", a_recycled_worker_fences_nobody),
     ("workers_whose_parent_let_go_fence", workers_whose_parent_let_go_fence),
+    ("workers_whose_parent_ends_with_them_fence", workers_whose_parent_ends_with_them_fence),
+    ("a_worker_that_stops_alone_does_not", a_worker_that_stops_alone_does_not),
     (
         "below_another_user_only_what_it_opened_is_fenced",
         below_another_user_only_what_it_opened_is_fenced,
@@ -74,6 +77,7 @@ const SCENARIOS: &[Named] = &[
     ("what_is_ignored_is_left_alone", what_is_ignored_is_left_alone),
     ("a_signal_in_another_mode_is_refused", a_signal_in_another_mode_is_refused),
     ("announcing_begins_in_the_middle", announcing_begins_in_the_middle),
+    ("each_peer_is_told_at_its_own_moment", each_peer_is_told_at_its_own_moment),
     ("what_was_not_accepted_or_read_is_waited_for", what_was_not_accepted_or_read_is_waited_for),
     ("a_server_that_never_accepts_gets_the_signal", a_server_that_never_accepts_gets_the_signal),
     ("an_interrupt_that_ends_the_window_is_used_up", an_interrupt_that_ends_the_window_is_used_up),
@@ -90,7 +94,7 @@ fn main() -> ExitCode {
             }) as fn())),*]
         };
     }
-    let checked = elsewhere![0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17];
+    let checked = elsewhere![0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18];
     assert_eq!(checked.len(), SCENARIOS.len());
     let tests = [TESTS, &checked[..]].concat();
     let mut scenarios = SCENARIOS.to_vec();
@@ -101,7 +105,10 @@ fn main() -> ExitCode {
         ("block_held", block_held),
         ("block_the_embedder", block_the_embedder),
         ("recycle_a_worker", recycle_a_worker),
+        ("an_embedder_that_does_not_beat", an_embedder_that_does_not_beat),
+        ("stop_one_of_two_workers", stop_one_of_two_workers),
         ("stop_two_workers", stop_two_workers),
+        ("stop_two_workers_of_a_parent_that_ends", stop_two_workers_of_a_parent_that_ends),
         ("give_up_rights", give_up_rights),
     ]);
     common::run(&tests, &scenarios)
@@ -465,6 +472,21 @@ fn children(process: u32) -> Vec<libc::pid_t> {
 
 /// As gunicorn does: the parent closes its listener first and then tells both workers.
 fn stop_two_workers() {
+    stop_workers(Fencing::Auto, true, 2);
+}
+
+/// As uvicorn does: the parent keeps its listener until both workers are gone.
+fn stop_two_workers_of_a_parent_that_ends() {
+    stop_workers(Fencing::Siblings, false, 2);
+}
+
+/// As uvicorn does with a worker that it replaces.
+fn stop_one_of_two_workers() {
+    stop_workers(Fencing::Siblings, false, 1);
+}
+
+/// Tells the first `stopped` of two workers to stop; they say whether they fenced.
+fn stop_workers(fencing: Fencing, lets_go: bool, stopped: usize) {
     let listener = bind();
     let (mut read_ready, mut ready) = std::io::pipe().unwrap();
     let workers = [0; 2].map(|_| {
@@ -472,7 +494,8 @@ fn stop_two_workers() {
         let worker = unsafe { libc::fork() };
         if worker == 0 {
             install(SIGTERM);
-            let hold = Hold::start(Options::new(policy(WINDOW, GRACE)), |_| ()).unwrap();
+            let options = Options { fencing, ..Options::new(policy(WINDOW, GRACE)) };
+            let hold = Hold::start(options, |_| ()).unwrap();
             println!("held");
             ready.write_all(&[0]).unwrap();
             await_runs(1);
@@ -484,25 +507,41 @@ fn stop_two_workers() {
         }
         worker
     });
-    drop(listener);
+    let _kept = (!lets_go).then_some(listener);
     read_ready.read_exact(&mut [0; 2]).unwrap();
-    for worker in workers {
+    for worker in &workers[..stopped] {
         // SAFETY: children of this process.
-        unsafe { libc::kill(worker, SIGTERM) };
+        unsafe { libc::kill(*worker, SIGTERM) };
     }
-    for worker in workers {
+    for worker in &workers[..stopped] {
         let mut status = 0;
         // SAFETY: a child of this process; a writable int.
-        unsafe { libc::waitpid(worker, &mut status, 0) };
+        unsafe { libc::waitpid(*worker, &mut status, 0) };
         assert_eq!(status, 0);
+    }
+    for worker in &workers[stopped..] {
+        // SAFETY: children of this process.
+        unsafe { libc::kill(*worker, libc::SIGKILL) };
     }
 }
 
 fn workers_whose_parent_let_go_fence() {
-    let end = Process::start("stop_two_workers").end();
+    assert_eq!(said_by_workers("stop_two_workers"), ["held", "held", "true", "true"]);
+}
+
+fn workers_whose_parent_ends_with_them_fence() {
+    let said = said_by_workers("stop_two_workers_of_a_parent_that_ends");
+    assert_eq!(said, ["held", "held", "true", "true"]);
+}
+
+fn a_worker_that_stops_alone_does_not() {
+    assert_eq!(said_by_workers("stop_one_of_two_workers"), ["held", "held", "false"]);
+}
+
+fn said_by_workers(scenario: &str) -> Vec<String> {
+    let end = Process::start(scenario).end();
     assert!(end.status.success(), "{end:?}");
-    let lines: Vec<_> = end.stdout.lines().skip(1).collect();
-    assert_eq!(lines, ["held", "held", "true", "true"], "{end:?}");
+    end.stdout.lines().skip(1).map(str::to_owned).collect()
 }
 
 /// A parent of another user, which may or may not hold a listener: its child cannot see.
@@ -881,6 +920,36 @@ fn announcing_begins_in_the_middle() {
     assert!(asked.elapsed() >= window / 2 && begun < window + SLACK, "{begun:?}");
     await_runs(1);
     assert!(hold.announcing());
+}
+
+fn each_peer_is_told_at_its_own_moment() {
+    install(SIGTERM);
+    let window = Duration::from_secs(2);
+    let hold = Hold::start(Options::new(policy(window, GRACE)), |_| ()).unwrap();
+    let told = || (0..200).filter(|peer| hold.announcing_to(*peer)).count();
+    assert_eq!(told(), 0);
+    raise(SIGTERM);
+    wait_until("half of the peers are told", || (60..140).contains(&told()));
+    assert!(!hold.announcing(), "the first half of the window is not over");
+    wait_until("the middle of the window", || hold.announcing());
+    assert_eq!(told(), 200);
+}
+
+/// An embedder whose loop is blocked is found out only if the hold does not beat in its place.
+fn an_embedder_that_does_not_beat() {
+    install(SIGTERM);
+    let policy = policy(Duration::from_millis(200), Duration::from_secs(1));
+    let options = Options { embedder_beats: true, ..Options::new(policy) };
+    let _hold = Hold::start(options, |_| ()).unwrap();
+    let _listener = bind();
+    loop {
+        std::thread::park();
+    }
+}
+
+fn a_blocked_loop_is_said_to_be_blocked() {
+    assert!(left_behind("an_embedder_that_does_not_beat").contains("event loop blocked for 9"));
+    assert!(left_behind("block_held").contains("hard deadline reached: the process ends now"));
 }
 
 /// Connects and sends a request, during the window.

@@ -56,6 +56,7 @@ fn main() -> ExitCode {
             ("a_reader_that_left_does_not_delay_the_end", || {
                 in_time(a_reader_that_left_does_not_delay_the_end)
             }),
+            ("the_stacks_come_before_the_report", || in_time(the_stacks_come_before_the_report)),
             ("an_unhandled_signal_sets_the_deadline", || {
                 in_time(an_unhandled_signal_sets_the_deadline)
             }),
@@ -111,6 +112,8 @@ fn main() -> ExitCode {
             ("full_stdout", full_stdout),
             ("nonblocking", nonblocking),
             ("broken_pipe", broken_pipe),
+            ("stacks", stacks),
+            ("no_stacks", no_stacks),
             ("unhandled", unhandled),
             ("unhandled_serving", unhandled_serving),
             ("blocked", blocked),
@@ -527,6 +530,46 @@ fn a_slow_reader_gets_the_whole_report() {
     assert!(line.starts_with(b"lameduck: hard deadline reached"));
     assert_eq!(report.len(), REPORT_MAX + 2);
     assert!(report[1..=REPORT_MAX].iter().all(|byte| *byte == b'r'));
+}
+
+// With the stacks of the threads.
+
+extern "C" fn print_stacks(_: c_int) {
+    // SAFETY: the buffer is readable for its length.
+    unsafe { libc::write(2, b"stacks\n".as_ptr().cast(), 7) };
+}
+
+fn print_with_stacks(signal: c_int) {
+    let watchdog = Watchdog::start(Options { stacks: Some(signal), ..options() }).unwrap();
+    watchdog.render(REPORT).unwrap();
+    let deadline = now_ns() + 50 * MS;
+    watchdog.arm(deadline);
+    say(deadline);
+    spin_for_ever();
+}
+
+fn stacks() {
+    let signal = libc::SIGRTMAX();
+    // SAFETY: the handler is async-signal-safe.
+    unsafe { libc::signal(signal, print_stacks as *const () as usize) };
+    print_with_stacks(signal);
+}
+
+/// By its default action the signal would end the process before the report.
+fn no_stacks() {
+    print_with_stacks(libc::SIGRTMAX());
+}
+
+fn the_stacks_come_before_the_report() {
+    for (scenario, begin) in [("stacks", "stacks\nlameduck: hard"), ("no_stacks", "lameduck: hard")]
+    {
+        let mut process = Process::start(scenario);
+        let deadline = process.number();
+        let end = process.end();
+        assert_gone_in_time(&end, deadline);
+        assert!(end.stderr.starts_with(begin), "{end:?}");
+        assert_printed(&end, &["hard deadline reached", "lameduck-report/1"]);
+    }
 }
 
 // Armed by a signal.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lameduck::{Cause, Effect, Event, ListenerId, Machine, Phase, Time, Wake};
 
+use super::holders::Parent;
 use super::{Asked, Fencing, NEVER, Options, Shared, holders, quiet};
 use crate::clock::{MonotonicNs, now_ns};
 use crate::fence::{self, Survivors, Way};
@@ -134,6 +135,15 @@ impl<E: FnMut(Effect)> Driver<E> {
         self.check = None;
         name_this_thread(STOPPING);
         self.shared.t0.store(asked.at.as_nanos(), Release);
+        if let Some(watchdog) = &self.shared.watchdog {
+            // From here on silence is counted, whoever beats.
+            watchdog.heartbeat();
+        }
+        if first.is_some() {
+            self.shared.describe_cause(name(self.signal));
+        } else if self.shared.stopped.load(Acquire) {
+            self.shared.describe_cause("the server stopped by itself");
+        }
         self.interrupts = u32::from(first.is_some() && self.signal == libc::SIGINT);
         let found =
             || listeners::listeners().unwrap_or_default().into_iter().map(|l| l.fd).collect();
@@ -263,7 +273,8 @@ impl<E: FnMut(Effect)> Driver<E> {
         let fds: Vec<RawFd> = self.listeners.iter().map(|listener| listener.fd).collect();
         let survivors = match self.fencing {
             Fencing::Always => vec![Survivors::None; fds.len()],
-            Fencing::Auto => holders::survivors(&fds),
+            Fencing::Auto => holders::survivors(&fds, Parent::Survives),
+            Fencing::Siblings => holders::survivors(&fds, Parent::EndsWithSiblings),
             Fencing::Never => vec![Survivors::SameSocket; fds.len()],
         };
         for (listener, survivors) in self.listeners.iter_mut().zip(survivors) {
@@ -370,6 +381,18 @@ fn cause(signal: c_int) -> Cause {
         Cause::Interrupt
     } else {
         Cause::Terminate
+    }
+}
+
+fn name(signal: c_int) -> &'static str {
+    match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGUSR2 => "SIGUSR2",
+        _ => "a signal",
     }
 }
 

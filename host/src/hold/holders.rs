@@ -11,15 +11,24 @@ use std::os::fd::RawFd;
 
 use crate::fence::Survivors;
 
+/// What is known of a parent that holds the socket too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parent {
+    /// When every one of its children that holds the socket is stopping, and there are at least two, it ends itself.
+    EndsWithSiblings,
+    /// It may start another child from it.
+    Survives,
+}
+
 /// For each socket: who goes on accepting when this process has stopped.
-pub(super) fn survivors(sockets: &[RawFd]) -> Vec<Survivors> {
+pub(super) fn survivors(sockets: &[RawFd], parent: Parent) -> Vec<Survivors> {
     let survivors = |(socket, alone): (&RawFd, bool)| match alone {
         false => Survivors::SameSocket,
         // There may be others in its group. If not, little is lost by thinking so.
         true if is_in_a_group(*socket) => Survivors::OwnSockets,
         true => Survivors::None,
     };
-    sockets.iter().zip(all_stopping(sockets)).map(survivors).collect()
+    sockets.iter().zip(all_stopping(sockets, parent)).map(survivors).collect()
 }
 
 fn is_in_a_group(socket: RawFd) -> bool {
@@ -35,7 +44,7 @@ fn is_in_a_group(socket: RawFd) -> bool {
 
 /// For each socket: whether no other process holds it but such as are stopping.
 #[cfg(target_os = "linux")]
-fn all_stopping(sockets: &[RawFd]) -> Vec<bool> {
+fn all_stopping(sockets: &[RawFd], the_parent: Parent) -> Vec<bool> {
     use std::collections::{BTreeSet, HashMap};
     use std::fs::read_dir;
 
@@ -54,6 +63,9 @@ fn all_stopping(sockets: &[RawFd]) -> Vec<bool> {
     };
     let own: HashMap<RawFd, std::ffi::OsString> = own.into_iter().collect();
     let mut alone: Vec<bool> = sockets.iter().map(|fd| own.contains_key(fd)).collect();
+    // Siblings that hold it and are stopping, and whether the parent, which is not, holds it.
+    let mut siblings = vec![0_u32; sockets.len()];
+    let mut parents = vec![false; sockets.len()];
 
     // SAFETY: no preconditions.
     let (process, parent) = unsafe { (libc::getpid(), libc::getppid()) };
@@ -74,14 +86,23 @@ fn all_stopping(sockets: &[RawFd]) -> Vec<bool> {
             }
             continue;
         };
-        for (socket, alone) in sockets.iter().zip(&mut alone) {
+        for (index, socket) in sockets.iter().enumerate() {
             let holds = theirs.iter().any(|(_, link)| own.get(socket) == Some(link));
-            if *alone && holds {
-                *alone = is_stopping(other);
+            if !alone[index] || !holds {
+                continue;
+            }
+            let stopping = is_stopping(other);
+            if other == parent && the_parent == Parent::EndsWithSiblings {
+                parents[index] = !stopping;
+            } else {
+                alone[index] = stopping;
+                siblings[index] += u32::from(stopping);
             }
         }
     }
-    alone
+    let ends =
+        |(alone, (parent, siblings)): (bool, (bool, u32))| alone && (!parent || siblings > 0);
+    alone.into_iter().zip(parents.into_iter().zip(siblings)).map(ends).collect()
 }
 
 /// Whether a parent that cannot be looked into may have the socket. Not if it is another user and the socket was opened by ours:
@@ -116,6 +137,6 @@ fn is_stopping(process: libc::pid_t) -> bool {
 
 /// There is no fence here either.
 #[cfg(not(target_os = "linux"))]
-fn all_stopping(sockets: &[RawFd]) -> Vec<bool> {
+fn all_stopping(sockets: &[RawFd], _: Parent) -> Vec<bool> {
     vec![false; sockets.len()]
 }
