@@ -9,7 +9,7 @@ NPM_CI := npm ci --no-audit --no-fund --loglevel=error
 
 .PHONY: help
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: need-cargo need-node need-python
 need-cargo:
@@ -48,8 +48,12 @@ demo: build ## Restart one Express server under load, plain and with lameduck
 	  --json-file demo-output/lameduck.json --svg demo-output/timeline.svg -- node examples/express/graceful.mjs
 	@echo "the picture: demo-output/timeline.svg"
 
+.PHONY: python
+python: need-cargo need-python ## Build the Python wheel
+	bindings/python/build.sh
+
 .PHONY: test
-test: test-rust test-node test-rolling test-defer ## Pass the tests
+test: test-rust test-node test-python test-rolling test-defer ## Pass the tests
 
 .PHONY: test-rust
 test-rust: need-cargo
@@ -61,6 +65,14 @@ test-rust: need-cargo
 .PHONY: test-node
 test-node: node bindings/node/test/node_modules/.package-lock.json
 	cd bindings/node/test && node all-nodes.mjs && node --test packaging/*.test.mjs
+
+.PHONY: test-python
+test-python: python
+	bindings/python/tests/run.sh
+
+.PHONY: table-python
+table-python: python ## Measure what Python servers lose without and with lameduck, into docs/
+	"$$(bindings/python/tests/venv.sh)/bin/python" bindings/python/tests/races.py --rounds 3 --out docs/python-servers.md
 
 .PHONY: test-rolling
 test-rolling: node tests/rolling/node_modules/.package-lock.json

@@ -1,0 +1,447 @@
+"""The wrapper around an ASGI application: counts its requests, announces, and brings long-lived ones to their end."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from ._duck import LAST, Lameduck, _ms, in_request, log
+from ._health import Health
+from ._lameduck import Hold, now
+from ._notice import uncancel
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import Options
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+CLOSE = (b"connection", b"close")
+REASON = "the server is restarting"
+
+
+def asgi(app: Any, **policy: Unpack[Options]) -> AsgiApp:
+    """Wraps an ASGI application; the wrapper goes last, around everything else. Its shutdown is ``app.lameduck``."""
+    return AsgiApp(app, Lameduck(**policy))
+
+
+class AsgiApp:
+    """An application in its wrapper. What the wrapper has not is the application's."""
+
+    def __init__(self, app: Application, duck: Lameduck) -> None:
+        check_app(app, 3, "an ASGI application takes scope, receive and send", "lameduck.wsgi()")
+        self._app = app
+        self.lameduck = duck
+        self._health = Health(duck)
+
+    def __getattr__(self, name: str) -> Any:
+        # A server asks for the special ones to learn what it has before it: this wrapper.
+        if name.startswith("__") or name == "_app":
+            raise AttributeError(name)
+        return getattr(self._app, name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind != "lifespan":
+            in_request.set(True)
+        if kind == "http":
+            await self._http(scope, receive, send)
+        elif kind == "websocket":
+            await self._websocket(scope, receive, send)
+        elif kind == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        duck = self.lameduck
+        hold = duck._hold or self._start_late()
+        request = Request(scope, send, hold, duck)
+        probe = self._health.probe(scope["method"], scope["path"])
+        if probe is not None:
+            ok, body = await self._health.answer(probe)
+            await request.respond(200 if ok else 503, body)
+            return
+        if duck._draining and duck._options.policy.refuses:
+            await request.refuse()
+            return
+        await request.run(self._app, receive)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        duck = self.lameduck
+        await WebSocket(scope, send, duck._hold or self._start_late(), duck).run(self._app, receive)
+
+    def _start_late(self) -> Hold:
+        """The server sent no lifespan: it was told not to."""
+        log.warning(
+            "the server sent no ASGI lifespan: signals are held from this first request on, and whether hooks run depends on how "
+            "the server exits; turn the lifespan on"
+        )
+        hold = self.lameduck._start(loop=_running_loop())
+        self.lameduck._stop_at_exit()
+        return hold
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        duck = self.lameduck
+        inner = InnerLifespan(self._app, scope)
+        await receive()
+        answer = await inner.startup()
+        if answer["type"] == "lifespan.startup.complete":
+            loop = asyncio.get_running_loop()
+            try:
+                duck._start(loop=loop)
+            except (OSError, ValueError) as error:
+                log.error("signals are not held, the server stops in its own way: %s", error)
+            else:
+                if inner.speaks:
+                    # So that the report knows it, and it cannot cost the flush hooks their time.
+                    duck._hook("close", "lifespan", inner.shutdown, LAST, None)
+        await send(answer)
+        if answer["type"] == "lifespan.startup.failed":
+            return
+        await receive()
+        if duck._hold is not None:
+            duck._server_stopped()
+            await duck._done_notice
+        await inner.shutdown()
+        if inner.failure is None:
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await send({"type": "lifespan.shutdown.failed", "message": inner.failure})
+
+
+class InnerLifespan:
+    """The application's own lifespan, if it has one."""
+
+    def __init__(self, app: Application, scope: Scope) -> None:
+        self._app = app
+        self._scope = scope
+        self._to_app: asyncio.Queue[Message] = asyncio.Queue()
+        self._from_app: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+        self._stopped: asyncio.Task[None] | None = None
+        self.speaks = True
+        self.failure: str | None = None
+
+    async def startup(self) -> Message:
+        self._task = asyncio.create_task(self._run())
+        self._to_app.put_nowait({"type": "lifespan.startup"})
+        answer = await self._from_app.get()
+        if answer is None:
+            self.speaks = False
+            return {"type": "lifespan.startup.complete"}
+        return answer
+
+    async def shutdown(self) -> None:
+        """Once, however often it is called."""
+        if not self.speaks or self._task is None:
+            return
+        if self._stopped is None:
+            self._stopped = asyncio.create_task(self._shutdown())
+        await asyncio.shield(self._stopped)
+        if self.failure is not None:
+            raise RuntimeError(self.failure)
+
+    async def _shutdown(self) -> None:
+        self._to_app.put_nowait({"type": "lifespan.shutdown"})
+        answer = await self._from_app.get()
+        if answer is not None and answer["type"] == "lifespan.shutdown.failed":
+            self.failure = str(answer.get("message") or "the application's shutdown failed")
+
+    async def _run(self) -> None:
+        try:
+            await self._app(self._scope, self._to_app.get, self._take)
+        except Exception as error:
+            # As servers do when their lifespan is `auto`: Django, for one, refuses it so.
+            log.debug("the application ended its lifespan: %r", error)
+        finally:
+            self._from_app.put_nowait(None)
+
+    async def _take(self, message: Message) -> None:
+        self._from_app.put_nowait(message)
+
+
+class Request:
+    """One HTTP request in flight."""
+
+    __slots__ = (
+        "_app_headers", "_duck", "_handle", "_hold", "_loop", "_over", "_send", "_since", "_task", "_why", "begun", "scope",
+    )  # fmt: skip
+
+    def __init__(self, scope: Scope, send: Send, hold: Hold, duck: Lameduck) -> None:
+        self.scope = scope
+        self.begun = False
+        self._send = send
+        self._hold = hold
+        self._duck = duck
+        self._app_headers: Any = ()
+        self._handle = 0
+        self._over = False
+        self._why: str | None = None
+        """Why its task is being cancelled: ``end``, ``force``."""
+
+    async def run(self, app: Application, receive: Receive) -> None:
+        duck, hold = self._duck, self._hold
+        self._since = now()
+        self._task = _current_task()
+        self._loop = duck._loop
+        self._handle = handle = hold.request_began()
+        duck._live[handle] = self
+        if duck._draining:
+            self.describe(hold)
+        failed = True
+        try:
+            await app(self.scope, receive, self.send)
+            failed = False
+        except asyncio.CancelledError:
+            if self._why is None or self._over:
+                raise
+            if self._task is not None and uncancel(self._task) > 0:
+                raise
+            await self._finish_early()
+        finally:
+            # What raises before it answers is answered 500 by the server; what has begun and did not end has lost its client.
+            self._end("completed" if failed and not self.begun else "client_gone")
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.start":
+            self.begun = True
+            self._app_headers = message.get("headers", ())
+            message = self._announced(message)
+            await self._send(message)
+            return
+        await self._send(message)
+        if kind == "http.response.body":
+            if not message.get("more_body", False):
+                self._end(None)
+        elif kind == "http.response.pathsend":
+            self._end(None)
+
+    async def respond(self, status: int, body: bytes, *more: tuple[bytes, bytes]) -> None:
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            *more,
+        ]
+        start: Message = {"type": "http.response.start", "status": status, "headers": headers}
+        await self._send(self._announced(start))
+        await self._send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
+
+    async def refuse(self) -> None:
+        """Answers 503 a request that came while draining."""
+        self._handle = self._hold.request_began()
+        try:
+            await self._unavailable()
+        finally:
+            self._end("refused")
+
+    async def _unavailable(self) -> None:
+        more = [(b"retry-after", b"1")]
+        if self.scope.get("http_version", "1.1") < "2":
+            more.append(CLOSE)
+        await self.respond(503, b'{"status":"unavailable","phase":"draining"}', *more)
+
+    async def _finish_early(self) -> None:
+        """Its task was cancelled because its time is over."""
+        if not self.begun:
+            await self._unavailable()
+        elif self._why == "end":
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        # Else: the server sees an answer that was not completed and cuts the connection; a clean end would be a lie.
+        self._end("ended" if self._why == "end" else "refused")
+
+    def _announced(self, message: Message) -> Message:
+        hold = self._hold
+        announced = hold.announcing_to(self._peer_key()) and self.scope.get("http_version", "1.1") < "2"
+        if announced:
+            headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"connection"]
+            message = {**message, "headers": [*headers, CLOSE]}
+        if self._duck._draining and self._handle:
+            hold.handle("request_headers_sent", connection=self._handle, request=0, announced=announced)
+            if self._is_stream():
+                self.describe(hold)
+        return message
+
+    def _peer_key(self) -> int:
+        client = self.scope.get("client")
+        return hash((client[0], client[1])) if client else self._handle
+
+    def _is_stream(self) -> bool:
+        return any(
+            name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in self._app_headers
+        )
+
+    def _label(self) -> str:
+        return f"{self.scope['method']} {self.scope['path']}"
+
+    def _end(self, outcome: str | None) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._duck._live.pop(self._handle, None)
+        if outcome is None:
+            outcome = "ended" if self._duck._draining and self._is_stream() else "completed"
+        self._hold.request_ended(self._handle, outcome)
+
+    def describe(self, hold: Hold) -> None:
+        """After the hand-over: who asked for what."""
+        handle = self._handle
+        client = self.scope.get("client")
+        if client:
+            hold.handle("connection_described", connection=handle, peer=f"{client[0]}:{client[1]}")
+        kind = "stream" if self._is_stream() else "ordinary"
+        label = self._label()
+        hold.handle("request_described", connection=handle, request=0, kind=kind, label=label, since=self._since)
+        if self.begun:
+            hold.handle("request_headers_sent", connection=handle, request=0, announced=False)
+
+    def blocker(self, now: int) -> dict[str, Any] | None:
+        state = "response begun" if self.begun else "unanswered"
+        blocker = {"what": "request", "protocol": "http1", "kind": "stream" if self._is_stream() else "ordinary"}
+        return {**blocker, "label": self._label(), "state": state, "age_ms": _ms(now - self._since)}
+
+    def end(self) -> None:
+        """An event stream: its protocol's end. Called on another thread, as the next."""
+        self._cancel("end")
+
+    def force(self) -> None:
+        self._cancel("force")
+
+    def _cancel(self, why: str) -> None:
+        task, loop = self._task, self._loop
+        if task is None or loop is None:
+            return
+
+        def cancel() -> None:
+            if not self._over:
+                self._why = why
+                task.cancel()
+
+        _call_soon(loop, cancel)
+
+
+class WebSocket:
+    """One WebSocket."""
+
+    __slots__ = ("_closed", "_duck", "_handle", "_hold", "_loop", "_send", "_since", "_task", "_why", "scope")
+
+    def __init__(self, scope: Scope, send: Send, hold: Hold, duck: Lameduck) -> None:
+        self.scope = scope
+        self._send = send
+        self._hold = hold
+        self._duck = duck
+        self._closed = False
+        self._why: str | None = None
+
+    async def run(self, app: Application, receive: Receive) -> None:
+        duck, hold = self._duck, self._hold
+        self._since = now()
+        self._task = _current_task()
+        self._loop = duck._loop
+        self._handle = handle = hold.websocket_opened()
+        duck._live[handle] = self
+        if duck._draining:
+            self.describe(hold)
+        try:
+            await app(self.scope, receive, self.send)
+        except asyncio.CancelledError:
+            if self._why != "force" or (self._task is not None and uncancel(self._task) > 0):
+                raise
+        except Exception:
+            # After our close frame the application's next call fails: that is how it learns of it.
+            if self._why is None:
+                raise
+        finally:
+            duck._live.pop(handle, None)
+            hold.websocket_closed(handle)
+
+    async def send(self, message: Message) -> None:
+        if self._closed:
+            return
+        if message["type"] == "websocket.close":
+            self._closed = True
+        await self._send(message)
+
+    def describe(self, hold: Hold) -> None:
+        client = self.scope.get("client")
+        if client:
+            hold.handle("connection_described", connection=self._handle, peer=f"{client[0]}:{client[1]}")
+
+    def blocker(self, now: int) -> dict[str, Any] | None:
+        return None
+
+    def end(self) -> None:
+        loop = self._loop
+        if loop is not None:
+            _call_soon(loop, lambda: self._begin_close(loop))
+
+    def _begin_close(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._closed:
+            self._why = "end"
+            closing = loop.create_task(self._close())
+            self._duck._tasks.add(closing)
+            closing.add_done_callback(self._duck._tasks.discard)
+
+    async def _close(self) -> None:
+        try:
+            await self.send({"type": "websocket.close", "code": 1012, "reason": REASON})
+        except Exception as error:
+            log.debug("a WebSocket was gone before its close frame: %r", error)
+
+    def force(self) -> None:
+        task, loop = self._task, self._loop
+        if task is None or loop is None:
+            return
+
+        def cancel() -> None:
+            if not task.done():
+                self._why = "force"
+                task.cancel()
+
+        _call_soon(loop, cancel)
+
+
+def check_app(app: object, arguments: int, rule: str, other: str) -> None:
+    """Refuses what is no application of this kind, and what is wrapped already."""
+    if isinstance(getattr(app, "lameduck", None), Lameduck):
+        raise TypeError("lameduck: this application is wrapped already; wrap it once, last")
+    if not callable(app):
+        raise TypeError(f"lameduck: {rule}; {app!r} is not callable")
+    try:
+        signature = inspect.signature(app)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*range(arguments))
+    except TypeError:
+        raise TypeError(f"lameduck: {rule}; {app!r} takes {signature}. For the other kind there is {other}") from None
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None  # trio
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, fn: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(fn)
+    except RuntimeError:
+        pass  # It is closed: nothing is in flight any more.

@@ -1,0 +1,662 @@
+"""One shutdown: what the program asked of it, and the machine's effects carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import json
+import logging
+import os
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Awaitable, Callable
+from multiprocessing.util import Finalize
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overload
+
+from . import _stacks
+from ._lameduck import Hold
+from ._metrics import prometheus
+from ._notice import Notice
+from ._options import Options, check, named, seconds, whole
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # Type checkers bring it along.
+
+log = logging.getLogger("lameduck")
+
+Hook = Callable[[], object]
+HookFn = TypeVar("HookFn", bound=Hook)
+
+_BEAT = 0.1
+_NAMED_BLOCKERS = 10
+LAST = 2**31 - 1
+
+_running_hook: contextvars.ContextVar[str | None] = contextvars.ContextVar("lameduck_hook", default=None)
+in_request: contextvars.ContextVar[bool] = contextvars.ContextVar("lameduck_request", default=False)
+_started: weakref.WeakSet[Lameduck] = weakref.WeakSet()
+
+
+class Exchange(Protocol):
+    """A request or WebSocket in flight."""
+
+    def describe(self, hold: Hold) -> None: ...
+    def blocker(self, now: int) -> dict[str, Any] | None: ...
+    def end(self) -> None: ...
+    def force(self) -> None: ...
+
+
+class _Registered:
+    __slots__ = ("fn", "id", "name", "order", "stage", "task", "timeout")
+
+    def __init__(self, id: int, stage: str, name: str, fn: Hook, order: int, timeout: float | None) -> None:
+        self.id, self.stage, self.name, self.fn, self.order, self.timeout = id, stage, name, fn, order, timeout
+        self.task: asyncio.Task[None] | None = None
+
+
+class Lameduck:
+    """A shutdown that the program can take part in: hooks, jobs, notices, the report.
+
+    ``lameduck.asgi()`` and ``lameduck.wsgi()`` make one; it is the application's ``lameduck``. On its own, for servers that are
+    neither, it is used as ``async with Lameduck(grace=30) as duck:`` or ``with``: ``duck.stop_notice`` is given when the server is to
+    stop, and leaving the block runs the hooks.
+    """
+
+    def __init__(self, **policy: Unpack[Options]) -> None:
+        self._given = policy
+        self._options = check(policy)
+        self._lock = threading.RLock()
+        self._hold: Hold | None = None
+        self._pid: int | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._hooks: dict[int, _Registered] = {}
+        self._jobs: dict[int, Job] = {}
+        self._live: dict[int, Exchange] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._beats = False
+        self._next_id = 1
+        self._wanted = True
+        self._draining = False
+        self._final: dict[str, Any] | None = None
+        self._handlers: dict[int, Any] = {}
+        self.drain_notice = Notice()
+        """Given when draining begins: end streams, stop consuming."""
+        self.stop_notice = Notice()
+        """Given when the window is over, for servers of which nothing else knows how to stop them."""
+        self._done_notice = Notice()
+
+    # What the program asks.
+
+    @property
+    def phase(self) -> str:
+        """``'serving'``, ``'draining'``, ``'closing'`` or ``'done'``."""
+        if self._final is not None:
+            return "done"
+        return self._hold.phase if self._hold is not None else "serving"
+
+    @property
+    def ready(self) -> bool:
+        """Whether this process serves and wants new traffic."""
+        return self._wanted and self._hold is not None and self._final is None
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """The report, provisional until the phase is ``'done'``; ``None`` before the server has started."""
+        return self._final if self._final is not None else self._story()
+
+    @overload
+    def on_drain(self, name: str, fn: HookFn, *, order: int = 0, timeout: float | None = None) -> HookFn: ...
+    @overload
+    def on_drain(self, name: str, *, order: int = 0, timeout: float | None = None) -> Callable[[HookFn], HookFn]: ...
+    def on_drain(self, name: str, fn: Hook | None = None, *, order: int = 0, timeout: float | None = None) -> object:
+        """Runs ``fn`` when draining begins: pause consumers, deregister. Without ``fn`` it is a decorator."""
+        return self._hook("drain", name, fn, order, timeout)
+
+    @overload
+    def on_close(self, name: str, fn: HookFn, *, order: int = 0, timeout: float | None = None) -> HookFn: ...
+    @overload
+    def on_close(self, name: str, *, order: int = 0, timeout: float | None = None) -> Callable[[HookFn], HookFn]: ...
+    def on_close(self, name: str, fn: Hook | None = None, *, order: int = 0, timeout: float | None = None) -> object:
+        """Runs ``fn`` after the last request: close pools and clients. Without ``fn`` it is a decorator."""
+        return self._hook("close", name, fn, order, timeout)
+
+    @overload
+    def on_flush(self, name: str, fn: HookFn, *, order: int = 0, timeout: float | None = None) -> HookFn: ...
+    @overload
+    def on_flush(self, name: str, *, order: int = 0, timeout: float | None = None) -> Callable[[HookFn], HookFn]: ...
+    def on_flush(self, name: str, fn: Hook | None = None, *, order: int = 0, timeout: float | None = None) -> object:
+        """Runs ``fn`` last of all: flush logs and metrics. Without ``fn`` it is a decorator."""
+        return self._hook("flush", name, fn, order, timeout)
+
+    def job(self, name: str, *, on_drain: Literal["wait", "cancel"] = "wait") -> Job:
+        """Background work that shutdown waits for: ``with duck.job('mail'):`` or ``async with``.
+
+        With ``on_drain='cancel'`` it is cancelled when draining begins, and that it stops then is no loss. While draining only what
+        a request begins is taken.
+        """
+        if on_drain not in ("wait", "cancel"):
+            raise ValueError(f"lameduck: on_drain of job '{name}' is 'wait' or 'cancel', not {on_drain!r}")
+        return Job(self, named("job", name), on_drain)
+
+    def shutdown(self, cause: str = "programmatic") -> None:
+        """Stops the server as a signal would; calling again changes nothing. Returns at once: ``drain_notice``, ``stop_notice`` and
+        ``wait_done()`` say how far it is."""
+        if not isinstance(cause, str) or not cause:
+            raise TypeError(f"lameduck: shutdown(cause=) takes a text, not {cause!r}")
+        hold = self._here()
+        if hold is None:
+            raise RuntimeError("lameduck: the server has not started; there is nothing to shut down")
+        hold.describe_cause(cause)
+        known = cause if cause in _CAUSES else "programmatic"
+        if hold.phase == "serving" or cause in _CAUSES:
+            hold.handle("shutdown", cause=known, ever_accepted=True)
+
+    async def wait_done(self) -> dict[str, Any]:
+        """Waits until everything is over, and returns the report."""
+        hook = _running_hook.get()
+        if hook is not None:
+            raise RuntimeError(f"lameduck: hook '{hook}' would wait for the end of itself")
+        await self._done_notice
+        assert self._final is not None
+        return self._final
+
+    def blockers(self) -> dict[str, Any]:
+        """What holds shutdown up, or would: counts, and the oldest by name."""
+        report = self._story()
+        if report is not None and report["phase"] != "serving":
+            return cast("dict[str, Any]", report.get("blockers") or _no_blockers())
+        now = time.monotonic_ns()
+        blockers = _no_blockers()
+        named_ones: list[dict[str, Any]] = []
+        for exchange in self._live.copy().values():
+            one = exchange.blocker(now)
+            if one is None:
+                blockers["idle_connections"] += 1
+            else:
+                blockers["requests"] += 1
+                named_ones.append(one)
+        for job in self._jobs.copy().values():
+            blockers["jobs"] += 1
+            named_ones.append({"what": "job", "id": job._id, "name": job.name, "age_ms": _ms(now - job._since)})
+        named_ones.sort(key=lambda one: one["age_ms"], reverse=True)
+        blockers["oldest"] = named_ones[:_NAMED_BLOCKERS]
+        return blockers
+
+    def metrics(self) -> str:
+        """Prometheus text."""
+        in_flight = self._hold.totals[1] if self._hold is not None else 0
+        return prometheus(self.phase, self.ready, in_flight, len(self._jobs), self.report)
+
+    # A server of its own.
+
+    async def __aenter__(self) -> Lameduck:
+        self._adopt_signals()
+        self._start(loop=asyncio.get_running_loop())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave(error)
+        await self._done_notice
+        self._release()
+
+    def __enter__(self) -> Lameduck:
+        self._adopt_signals()
+        self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave(error)
+        self._done_notice.wait()
+        self._release()
+
+    def _adopt_signals(self) -> None:
+        """Nobody else takes them: what the hold delivers is the notice to stop."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in self._options.signals:
+            self._handlers[number] = signal.signal(number, self._told_to_stop)
+
+    def _told_to_stop(self, number: int, frame: object) -> None:
+        self.stop_notice._give()
+
+    def _leave(self, error: BaseException | None) -> None:
+        hold = self._here()
+        if hold is None:
+            raise RuntimeError("lameduck: the block was entered in another process")
+        if error is not None and isinstance(error, Exception):
+            hold.describe_cause(_sentence(error))
+            hold.handle("shutdown", cause="uncaught_exception", ever_accepted=True)
+        hold.server_stopped()
+
+    def _release(self) -> None:
+        if self._hold is not None:
+            self._hold.release()
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        self._handlers.clear()
+
+    # Start.
+
+    def _here(self) -> Hold | None:
+        if self._pid is not None and self._pid != os.getpid():
+            raise RuntimeError(
+                f"lameduck: this object was started in process {self._pid} and does not work in its forked child "
+                f"{os.getpid()}: make one there, after the fork"
+            )
+        return self._hold
+
+    def _allow(self, ceiling: float) -> None:
+        """A parent that ends this process kills it after so many seconds."""
+        if "grace" not in self._given:
+            self._options = check(self._given, ceiling)
+        elif (self._options.policy.budget or 0) > ceiling:
+            log.warning(
+                "the parent process kills this one %g s after it told it to stop, sooner than its deadline: "
+                "let grace be %g at most, or raise what the parent allows",
+                ceiling,
+                ceiling,
+            )
+
+    def _start(self, loop: asyncio.AbstractEventLoop | None = None, fencing: str | None = None) -> Hold:
+        """After the server has installed its signal handlers, in the process that serves. Once."""
+        with self._lock:
+            hold = self._here()
+            if hold is not None:
+                return hold
+            policy = self._options.policy
+            hold = self._new_hold(fencing or _fencing())
+            self._hold, self._loop, self._pid = hold, loop, os.getpid()
+            _started.add(self)
+            for hook in self._hooks.values():
+                self._register(hold, hook)
+            for job in self._jobs.values():
+                job._tell(hold)
+            threading.Thread(target=self._drive, args=(hold,), name="lameduck", daemon=True).start()
+        log.info("policy: %s", policy.describe())
+        line, supervised, warnings = policy.surroundings()
+        if supervised:
+            log.info("%s", line)
+        for warning in warnings:
+            log.warning("%s", warning)
+        return hold
+
+    def _new_hold(self, fencing: str) -> Hold:
+        options = self._options
+        stacks = _stacks.signal_for_stacks()
+        try:
+            return Hold(
+                options.policy, signals=options.signals, fencing=fencing, stacks=stacks, report_file=options.report_file
+            )
+        except OSError as error:
+            if options.report_file is None:
+                raise
+            log.error("%s", error)
+            return Hold(options.policy, signals=options.signals, fencing=fencing, stacks=stacks)
+
+    def _server_stopped(self) -> None:
+        """The server has drained: from its own shutdown event."""
+        hold = self._here()
+        if hold is not None:
+            hold.server_stopped()
+
+    def _stop_at_exit(self) -> None:
+        """The server has no event for its end: the interpreter's is taken for it. A worker of `multiprocessing` knows no `atexit`."""
+
+        def stopped() -> None:
+            if self._hold is not None and self._final is None:
+                self._hold.server_stopped()
+                self._done_notice.wait()
+
+        Finalize(None, stopped, exitpriority=LAST)
+
+    # Hooks.
+
+    def _hook(self, stage: str, name: str, fn: Hook | None, order: int, timeout: float | None) -> object:
+        named(f"{stage} hook", name)
+        whole(f"order of {stage} hook '{name}'", order)
+        limit = None if timeout is None else seconds(f"timeout of {stage} hook '{name}'", timeout)
+        if fn is None:
+
+            def decorate(fn: HookFn) -> HookFn:
+                self._hook(stage, name, fn, order, limit)
+                return fn
+
+            return decorate
+        if not callable(fn):
+            raise TypeError(f"lameduck: {stage} hook '{name}' is a function, not {fn!r}")
+        with self._lock:
+            hold = self._here()
+            hook = _Registered(self._new_id(), stage, name, fn, order, limit)
+            if hold is not None:
+                refused = self._register(hold, hook)
+                if refused is not None:
+                    raise RuntimeError(
+                        f"lameduck: {stage} hook '{name}' comes too late: the process is {self.phase}; register it at start"
+                    )
+            self._hooks[hook.id] = hook
+        return fn
+
+    def _register(self, hold: Hold, hook: _Registered) -> str | None:
+        return hold.handle(
+            "hook_registered", hook=hook.id, stage=hook.stage, name=hook.name, order=hook.order, timeout=hook.timeout
+        )
+
+    def _new_id(self) -> int:
+        with self._lock:
+            self._next_id += 1
+            return self._next_id - 1
+
+    def _run_hook(self, hook: _Registered) -> None:
+        if self._loop is not None and self._loop.is_running():
+            loop = self._loop
+
+            def begin() -> None:
+                hook.task = loop.create_task(self._run_in_loop(hook))
+
+            try:
+                loop.call_soon_threadsafe(begin)
+                return
+            except RuntimeError:
+                pass  # It was closed meanwhile.
+        threading.Thread(target=self._run_in_thread, args=(hook,), name=f"lameduck {hook.name}", daemon=True).start()
+
+    async def _run_in_loop(self, hook: _Registered) -> None:
+        _running_hook.set(hook.name)
+        try:
+            result = await _call(hook.fn)
+            if inspect.isawaitable(result):
+                await result
+        except asyncio.CancelledError:
+            self._hook_ended(hook, "it was cancelled")
+        except BaseException as error:
+            self._hook_ended(hook, _sentence(error))
+        else:
+            self._hook_ended(hook, None)
+
+    def _run_in_thread(self, hook: _Registered) -> None:
+        _running_hook.set(hook.name)
+        try:
+            result = hook.fn()
+            if inspect.isawaitable(result):
+                asyncio.run(_awaited(result))
+        except BaseException as error:
+            self._hook_ended(hook, _sentence(error))
+        else:
+            self._hook_ended(hook, None)
+
+    def _hook_ended(self, hook: _Registered, error: str | None) -> None:
+        hook.task = None
+        if self._hold is not None:
+            self._hold.handle("hook_finished", hook=hook.id, error=error)
+
+    # The machine's effects, on a thread of their own.
+
+    def _drive(self, hold: Hold) -> None:
+        beating_here = False
+        while True:
+            # The hand-over is no effect, and whether the interpreter is alive nobody else can say.
+            effects = hold.next_effects(_BEAT / 2 if self._draining else None)
+            if effects is None:
+                return
+            self._log(hold)
+            if self._draining and not self.stop_notice.is_set() and hold.handed_over:
+                for way in hold.ways():
+                    log.info("%s", way)
+                self.stop_notice._give()
+            for effect in effects:
+                try:
+                    self._do(hold, effect)
+                except Exception:
+                    log.exception("an effect was lost: %r", effect)
+                if effect["type"] == "exit":
+                    return
+            if self._draining and not beating_here:
+                beating_here = not self._beat_in_loop(hold)
+            if beating_here:
+                hold.beat()
+
+    @staticmethod
+    def _log(hold: Hold) -> None:
+        for warns, line in hold.log_lines():
+            log.log(logging.WARNING if warns else logging.INFO, "%s", line, extra={"lameduck_phase": hold.phase})
+
+    def _beat_in_loop(self, hold: Hold) -> bool:
+        """Starts, once, to let the event loop show that it is alive."""
+        loop = self._loop
+        if loop is None or not loop.is_running():
+            return False
+        if not self._beats:
+            self._beats = True
+
+            def beat() -> None:
+                hold.beat()
+                if self._final is None:
+                    loop.call_later(_BEAT, beat)
+
+            try:
+                loop.call_soon_threadsafe(beat)
+            except RuntimeError:
+                return False
+        return True
+
+    def _do(self, hold: Hold, effect: dict[str, Any]) -> None:
+        kind = effect["type"]
+        if kind == "phase_changed":
+            self._enter(hold, effect["phase"])
+        elif kind == "set_readiness":
+            self._wanted = effect["ready"]
+        elif kind == "run_hook":
+            self._run_hook(self._hooks[effect["hook"]])
+        elif kind == "abandon_hook":
+            self._abandon(self._hooks[effect["hook"]])
+        elif kind == "cancel_job":
+            job = self._jobs.get(effect["job"])
+            if job is not None:
+                job._cancel()
+        elif kind == "close_long_lived":
+            exchange = self._live.get(effect["connection"])
+            if exchange is not None:
+                exchange.end()
+        elif kind == "force_connection":
+            exchange = self._live.get(effect["connection"])
+            if exchange is not None:
+                exchange.force()
+        elif kind == "exit":
+            self._finish(hold)
+
+    def _enter(self, hold: Hold, phase: str) -> None:
+        if phase == "draining":
+            self._draining = True
+            self._wanted = self._options.policy.stays_ready
+            for exchange in self._live.copy().values():
+                exchange.describe(hold)
+            self.drain_notice._give()
+
+    def _abandon(self, hook: _Registered) -> None:
+        task, loop = hook.task, self._loop
+        if task is not None and loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)
+
+    def _story(self) -> dict[str, Any] | None:
+        text = self._hold.report() if self._hold is not None else None
+        if text is None:
+            return None
+        return cast("dict[str, Any]", json.loads(text))
+
+    def _finish(self, hold: Hold) -> None:
+        report = self._story()
+        self._final = report if report is not None else {}
+        self._log(hold)
+        try:
+            hold.write_report()
+        except OSError as error:
+            log.error("the report could not be written to %s: %s", self._options.report_file, error)
+        lost = self._final.get("lost", [])
+        level = logging.WARNING if lost else logging.INFO
+        log.log(level, "report: %s", json.dumps(self._final, ensure_ascii=False), extra={"lameduck_report": self._final})
+        self.stop_notice._give()
+        self._done_notice._give()
+
+
+class Job:
+    """Background work that shutdown waits for, while its ``with`` or ``async with`` is open.
+
+    Shortly before the drain deadline, or when draining begins, the task that entered ``async with`` is cancelled; a thread asks
+    ``cancelled``.
+    """
+
+    def __init__(self, duck: Lameduck, name: str, on_drain: str) -> None:
+        self.name = name
+        self._on_drain = on_drain
+        self._duck = duck
+        self._id = 0
+        self._since = 0
+        self._notice = Notice()
+        self._task: asyncio.Task[object] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it shall stop now: what is not done soon is cut."""
+        return self._notice.is_set()
+
+    def wait_cancelled(self, timeout: float | None = None) -> bool:
+        """Blocks this thread until it shall stop, at most ``timeout`` seconds. Returns whether it shall."""
+        return self._notice.wait(timeout)
+
+    def __enter__(self) -> Job:
+        self._begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end(error)
+
+    async def __aenter__(self) -> Job:
+        self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
+        self._begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._task = None
+        self._end(error)
+
+    def _begin(self) -> None:
+        duck = self._duck
+        if self._id:
+            raise RuntimeError(f"lameduck: job '{self.name}' was entered before; make one for each time")
+        with duck._lock:
+            hold = duck._here()
+            self._id, self._since = duck._new_id(), time.monotonic_ns()
+            refused = self._tell(hold) if hold is not None else None
+            if refused is not None:
+                only = " and takes only jobs that a request begins" if duck.phase == "draining" else ""
+                raise RuntimeError(f"lameduck: job '{self.name}' was refused: the process is {duck.phase}{only}")
+            duck._jobs[self._id] = self
+
+    def _tell(self, hold: Hold) -> str | None:
+        source = "request" if in_request.get() else "background"
+        return hold.handle("job_started", job=self._id, name=self.name, source=source, on_drain=self._on_drain)
+
+    def _end(self, error: BaseException | None) -> None:
+        duck = self._duck
+        outcome = "completed" if error is None else "aborted" if self.cancelled else "failed"
+        with duck._lock:
+            duck._jobs.pop(self._id, None)
+            hold = duck._here()
+        if hold is not None:
+            hold.handle("job_finished", job=self._id, outcome=outcome)
+
+    def _cancel(self) -> None:
+        self._notice._give()
+        task, loop = self._task, self._loop
+        if task is not None and loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)
+
+
+_CAUSES = (
+    "programmatic",
+    "peer_message",
+    "parent_gone",
+    "terminate",
+    "interrupt",
+    "uncaught_exception",
+    "unhandled_rejection",
+)
+
+
+def _no_blockers() -> dict[str, Any]:
+    return {"requests": 0, "idle_connections": 0, "jobs": 0, "hooks": 0, "listeners": 0, "oldest": []}
+
+
+def _ms(nanoseconds: int) -> float:
+    return round(nanoseconds / 1_000) / 1_000
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+async def _call(fn: Hook) -> object:
+    """Awaits an async function; runs another one in a thread, so that it does not block the event loop."""
+    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None)):
+        return await cast("Callable[[], Awaitable[object]]", fn)()
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[object] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: object, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    def run() -> None:
+        result, failed = None, None
+        try:
+            result = context.run(fn)
+        except BaseException as error:
+            failed = error if not isinstance(error, StopIteration) else RuntimeError(repr(error))
+        try:
+            loop.call_soon_threadsafe(settle, result, failed)
+        except RuntimeError:
+            pass  # The loop is closed: nobody waits any more.
+
+    # Not the loop's executor, all of whose threads may hang.
+    threading.Thread(target=run, name="lameduck call", daemon=True).start()
+    return await future
+
+
+async def _awaited(what: Awaitable[object]) -> object:
+    return await what
+
+
+def _fencing() -> str:
+    """uvicorn's supervisor keeps the listener, but it stops all of its workers only when it ends itself."""
+    import multiprocessing
+    import sys
+
+    is_worker = multiprocessing.parent_process() is not None
+    return "siblings" if is_worker and "uvicorn.supervisors" in sys.modules else "auto"
+
+
+def _forget_in_child() -> None:
+    for duck in _started:
+        duck._hold = None
+        duck._lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,46 @@
+//! The private extension under `bindings/python/lameduck`: it translates and decides nothing.
+//!
+//! Spans are seconds as floats; moments are whole nanoseconds of the system's monotonic clock, which is also
+//! `time.monotonic_ns()`'s. Nothing here calls into Python from a thread that Python does not know.
+
+#![deny(missing_docs)]
+#![cfg(unix)]
+
+mod convert;
+mod effect;
+mod event;
+mod hold;
+mod machine;
+mod outbox;
+mod policy;
+
+/// The module `lameduck._lameduck`.
+#[pyo3::pymodule(gil_used = false)]
+mod _lameduck {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::hold::Hold;
+    #[pymodule_export]
+    use crate::machine::Machine;
+    #[pymodule_export]
+    use crate::policy::Policy;
+
+    /// The clock of every `now`.
+    #[pyfunction]
+    fn now() -> u64 {
+        lameduck_host::clock::now_ns()
+    }
+
+    /// The file that shall get the report, by the environment.
+    #[pyfunction]
+    fn report_file(variables: std::collections::HashMap<String, String>) -> Option<String> {
+        lameduck::environment::report_file(|name| variables.get(name).cloned())
+    }
+
+    /// Whether standard input is a terminal.
+    #[pyfunction]
+    fn stdin_is_terminal() -> bool {
+        lameduck_host::terminal::stdin_is_terminal()
+    }
+}

@@ -1,0 +1,185 @@
+"""Real servers in processes of their own: started, asked over raw sockets, signalled, waited for."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent.parent.parent / "tests/defer"))
+
+from race import free_port  # noqa: E402
+
+PROGRAMS = Path(sys.executable).parent
+UVICORN = "uvicorn app:app --port {port} --log-level warning"
+
+
+class Answer:
+    def __init__(self, head, body, ended):
+        status, *lines = head.decode("latin-1").split("\r\n")
+        self.status = int(status.split()[1])
+        self.headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
+        self.body = body
+        self.ended = ended
+        """Whether the body was complete: its length, or its last chunk, came."""
+
+
+class Connection:
+    """A raw connection: what is on it and what comes back, byte for byte."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=15)
+        self.rest = b""
+
+    def send(self, path="/", method="GET", *headers):
+        lines = [f"{method} {path} HTTP/1.1", "Host: test", *headers, "", ""]
+        self.socket.sendall("\r\n".join(lines).encode())
+        return self
+
+    def until(self, mark):
+        """Reads up to `mark`, or to the end of the connection."""
+        while mark not in self.rest:
+            data = self.socket.recv(65536)
+            if not data:
+                break
+            self.rest += data
+        found, _, self.rest = self.rest.partition(mark)
+        return found
+
+    def answer(self):
+        head = self.until(b"\r\n\r\n")
+        assert head, "the connection ended before the answer"
+        answer = Answer(head, b"", False)
+        if "chunked" in answer.headers.get("transfer-encoding", ""):
+            while True:
+                line = self.until(b"\r\n")
+                if not line:
+                    return answer
+                size = int(line, 16)
+                while len(self.rest) < size + 2:
+                    data = self.socket.recv(65536)
+                    if not data:
+                        return answer
+                    self.rest += data
+                answer.body += self.rest[:size]
+                self.rest = self.rest[size + 2 :]
+                if size == 0:
+                    answer.ended = True
+                    return answer
+        length = int(answer.headers.get("content-length", 0))
+        while len(self.rest) < length:
+            data = self.socket.recv(65536)
+            if not data:
+                break
+            self.rest += data
+        answer.body, self.rest = self.rest[:length], self.rest[length:]
+        answer.ended = len(answer.body) == length
+        return answer
+
+
+class Server:
+    def __init__(self, folder, command, environment):
+        self.port = free_port()
+        self.folder = folder
+        self.asked = None
+        program, *rest = command.format(port=self.port).split()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("LAMEDUCK_")}
+        paths = os.pathsep.join([str(HERE / "apps"), str(folder), os.environ.get("PYTHONPATH", "")])
+        own = {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", "LAMEDUCK_TEST_REPORTS": str(folder)}
+        self.log = open(folder / "stderr", "wb")
+        self.process = subprocess.Popen(
+            [PROGRAMS / program, *rest],
+            cwd=folder, env={**kept, **own, **environment}, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def connect(self):
+        return Connection(self.port)
+
+    def get(self, path="/", *headers):
+        return self.connect().send(path, "GET", *headers).answer()
+
+    def await_start(self):
+        limit = time.monotonic() + 20
+        while time.monotonic() < limit:
+            assert self.process.poll() is None, self.text
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise AssertionError(f"the server did not start: {self.text}")
+
+    def await_text(self, text, times=1):
+        """Waits until the server has printed it."""
+        limit = time.monotonic() + 15
+        while self.text.count(text) < times:
+            assert time.monotonic() < limit, f"never printed: {text!r}\n{self.text}"
+            time.sleep(0.01)
+
+    def signal(self, number=SIGTERM):
+        self.process.send_signal(number)
+        self.asked = self.asked or time.monotonic()
+
+    def stop(self, number=SIGTERM, patience=20):
+        self.signal(number)
+        return self.end(patience)
+
+    def end(self, patience=20):
+        """Waits for its end, and returns the exit status; `took` is the time since the first signal."""
+        status = self.process.wait(timeout=patience)
+        self.took = time.monotonic() - (self.asked or time.monotonic())
+        return status
+
+    @property
+    def text(self):
+        return (self.folder / "stderr").read_text(errors="replace")
+
+    @property
+    def reports(self):
+        return [json.loads(path.read_text()) for path in sorted(self.folder.glob("[0-9]*.json"))]
+
+    @property
+    def report(self):
+        (report,) = self.reports
+        return report
+
+    def kill(self):
+        try:
+            os.killpg(self.process.pid, SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self.log.close()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Starts a server with `source` as its module `app`."""
+    servers = []
+
+    def start(source, command=UVICORN, **environment):
+        folder = tmp_path / str(len(servers))
+        folder.mkdir()
+        prelude = "import reports\nreports.keep()\n"
+        (folder / "app.py").write_text(prelude + textwrap.dedent(source))
+        server = Server(folder, command, environment)
+        servers.append(server)
+        server.await_start()
+        return server
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+def marks(report):
+    return [mark["what"] for mark in report["timeline"]]

@@ -1,0 +1,84 @@
+"""The hard deadline, with an interpreter that is blocked: the process is gone, and says where every thread was."""
+
+import json
+import signal
+import time
+
+import pytest
+
+BLOCKING = """
+import lameduck, threading, time, answers
+
+def a_thread_of_its_own():
+    time.sleep(60)
+
+threading.Thread(target=a_thread_of_its_own, daemon=True).start()
+
+async def application(scope, receive, send):
+    assert scope["type"] == "http"
+    if scope["path"] == "/block":
+        print("blocked", flush=True)
+        hold_the_interpreter()
+    await answers.text(send)
+
+def hold_the_interpreter():
+    BLOCK
+
+app = lameduck.asgi(application, grace=2, margin=0.5, window=0.3)
+"""
+IN_C = 'pow(3, 10 ** 9)  # a call into C that keeps the GIL'
+IN_PYTHON = "time.sleep(60)"
+
+
+@pytest.mark.parametrize("block", [IN_PYTHON, IN_C], ids=["a sleep on the event loop", "the GIL kept in C"])
+def test_blocked_before_the_signal(serve, block):
+    server = serve(BLOCKING.replace("BLOCK", block))
+    server.connect().send("/block")
+    server.await_text("blocked")
+    assert server.stop() == 1
+    assert 1.4 < server.took < 1.9, "T is grace - margin after the signal"
+    said, *rest = [line for line in server.text.splitlines() if line.startswith("lameduck: hard deadline")]
+    assert "event loop blocked for" in said and "1 requests in flight (ledger)" in said and not rest
+    assert "hold_the_interpreter" in server.text, "the stack of the thread that blocks"
+    assert "a_thread_of_its_own" in server.text, "and of the others"
+    report = json.loads(server.text.splitlines()[-1])
+    assert report["event_loop_blocked_ms"] >= 1_400
+    assert report["cause"] == "terminate"
+    assert report["requests"]["adopted"] == 1
+
+
+def test_blocked_in_the_window(serve):
+    server = serve(BLOCKING.replace("BLOCK", IN_PYTHON).replace("grace=2", "grace=3"))
+    server.signal()
+    time.sleep(0.1)
+    server.connect().send("/block")
+    assert server.end() == 1
+    assert 2.4 < server.took < 2.9
+    assert "hold_the_interpreter" in server.text
+
+
+def test_a_request_that_awaits_for_ever_blocks_nobody(serve):
+    """It is cut at the drain deadline and the server ends in its own way, before T."""
+    server = serve(
+        """
+        import asyncio, lameduck
+
+        async def application(scope, receive, send):
+            assert scope["type"] == "http"
+            await asyncio.Event().wait()
+
+        app = lameduck.asgi(application, grace=2, margin=0.5, window=0.2, reserve=0.5)
+        """
+    )
+    waiting = server.connect().send("/stuck")
+    time.sleep(0.2)
+    server.signal()
+    answer = waiting.answer()
+    assert answer.status == 503
+    assert answer.headers["connection"] == "close" and answer.headers["retry-after"] == "1"
+    assert server.end() == -signal.SIGTERM
+    assert server.took < 1.5
+    report = server.report
+    assert report["requests"]["forced"] == 1
+    assert report["forced"][0]["label"] == "GET /stuck"
+    assert report["exit_code"] == 1

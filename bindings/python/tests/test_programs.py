@@ -1,0 +1,183 @@
+"""Programs that are no ASGI or WSGI server: `with Lameduck()`, jobs, forks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs `source` until it prints `ready`, sends it SIGTERM, and returns its end."""
+    processes = []
+
+    def start(source, number=signal.SIGTERM):
+        prelude = "import logging, lameduck, json, os, signal, threading, time, asyncio\n"
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-c", prelude + textwrap.dedent(source)],
+            cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        processes.append(process)
+        first = process.stdout.readline()
+        assert first == "ready\n", first + process.stderr.read()
+        if number is not None:
+            process.send_signal(number)
+        asked = time.monotonic()
+        out, err = process.communicate(timeout=20)
+        return process.returncode, out, err, time.monotonic() - asked
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_async_with(run):
+    status, out, err, took = run(
+        """
+        async def main():
+            async with lameduck.Lameduck(grace=5, window=0.3) as duck:
+                duck.on_close("pool", lambda: print("closed"))
+                print("ready")
+                await duck.drain_notice
+                print("draining", duck.phase, duck.ready)
+                await duck.stop_notice
+                print("stop")
+            print(duck.phase, json.dumps(duck.report["hooks"]))
+            os.kill(os.getpid(), signal.SIGTERM)
+        asyncio.run(main())
+        """
+    )
+    assert out.splitlines()[:3] == ["draining draining False", "stop", "closed"]
+    assert '"result": "ok"' in out and "done" in out
+    assert status == -signal.SIGTERM, "afterwards the signal is its own again"
+    assert 0.3 < took < 2
+
+
+def test_with(run):
+    status, out, err, took = run(
+        """
+        with lameduck.Lameduck(grace=5, window=0.3) as duck:
+            duck.on_close("pool", lambda: print("closed"))
+            print("ready")
+            duck.stop_notice.wait()
+            print("stop")
+        print(duck.report["cause"])
+        """
+    )
+    assert (status, out) == (0, "stop\nclosed\nterminate\n")
+    assert 0.3 < took < 2
+
+
+def test_shutdown_is_asked_for_by_the_program(run):
+    status, out, err, took = run(
+        """
+        with lameduck.Lameduck(grace=5, window=0.2) as duck:
+            print("ready")
+            duck.shutdown(cause="a new release")
+            duck.shutdown(cause="again")
+            assert duck.stop_notice.wait(3)
+        print(duck.report["cause"], duck.report["cause_detail"], sep=", ")
+        """,
+        None,
+    )
+    assert (status, out) == (0, "programmatic, a new release\n"), err
+
+
+def test_an_exception_in_the_block_is_the_cause(run):
+    status, out, err, took = run(
+        """
+        try:
+            with lameduck.Lameduck(grace=5) as duck:
+                print("ready")
+                raise OSError("no such bucket")
+        except OSError:
+            print(duck.report["cause"], duck.report["cause_detail"], duck.report["exit_code"], sep=", ")
+        """,
+        None,
+    )
+    assert (status, out) == (0, "uncaught_exception, OSError: no such bucket, 1\n"), err
+    assert took < 1
+
+
+def test_jobs_are_waited_for_and_cancelled_in_the_end(run):
+    status, out, err, took = run(
+        """
+        async def main():
+            async with lameduck.Lameduck(grace=3, window=0, margin=0.5, reserve=0.5, abort_lead=0.5) as duck:
+                async def short():
+                    async with duck.job("short"):
+                        await asyncio.sleep(0.3)
+                async def endless():
+                    try:
+                        async with duck.job("endless") as job:
+                            await asyncio.sleep(60)
+                    except asyncio.CancelledError:
+                        print("cancelled", job.cancelled)
+                tasks = [asyncio.create_task(short()), asyncio.create_task(endless())]
+                await asyncio.sleep(0)
+                print("ready")
+                await duck.stop_notice
+                print(duck.blockers()["oldest"][0]["name"])
+            print(json.dumps(duck.report["jobs"]))
+        asyncio.run(main())
+        """
+    )
+    assert status == 0, err
+    assert out.splitlines()[0] in ("endless", "short") and "cancelled True" in out
+    jobs = json.loads(out.splitlines()[-1])
+    assert {outcome: count for outcome, count in jobs.items() if count} == {"completed": 1, "aborted": 1}
+    assert 1.3 < took < 2.2
+
+
+def test_a_forked_child_gets_a_clear_error_and_its_own_signals(run):
+    status, out, err, took = run(
+        """
+        with lameduck.Lameduck(grace=5, window=0.2) as duck:
+            child = os.fork()
+            if child == 0:
+                try:
+                    duck.shutdown()
+                except RuntimeError as error:
+                    print(error, flush=True)
+                signal.signal(signal.SIGTERM, lambda *_: os._exit(9))
+                print("child", flush=True)
+                time.sleep(20)
+                os._exit(1)
+            time.sleep(0.5)
+            os.kill(child, signal.SIGTERM)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            duck.shutdown()
+            duck.stop_notice.wait()
+        """.replace("        with", "        print('ready')\n        with", 1),
+        None,
+    )
+    assert "does not work in its forked child" in out and "make one there, after the fork" in out
+    assert out.splitlines()[-1] == "9", out + err
+    assert status == 0
+
+
+def test_hooks_of_a_preloaded_application_run_in_each_child(run):
+    """What was registered before the fork belongs to every process that starts after it."""
+    status, out, err, took = run(
+        """
+        duck = lameduck.Lameduck(grace=5, window=0)
+        duck.on_close("pool", lambda: print("closed in", os.getpid() != parent, flush=True))
+        parent = os.getpid()
+        child = os.fork()
+        with duck:
+            if child == 0:
+                duck.shutdown()
+            else:
+                print("ready", flush=True)
+                os.waitpid(child, 0)
+            duck.stop_notice.wait()
+        """
+    )
+    assert status == 0, err
+    assert sorted(out.splitlines()) == ["closed in False", "closed in True"]

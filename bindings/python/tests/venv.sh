@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Installs the wheel that build.sh made, with what the tests need, into a virtual environment, and prints where that is.
+# PYTHON: another interpreter than python3.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+target=$(realpath -m "${CARGO_TARGET_DIR:-../../target}")
+venv=$target/python-venv-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+if ! cmp --quiet tests/requirements.txt "$venv/requirements.txt"; then
+  "$python" -m venv --clear "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+  cp tests/requirements.txt "$venv"
+fi
+"$venv/bin/pip" install --quiet --disable-pip-version-check --force-reinstall --no-deps --no-index "$target"/wheels/*.whl
+echo "$venv"
