@@ -255,7 +255,7 @@ impl Surroundings {
         }
         warnings.extend(self.swallower.as_ref().map(|swallower| {
             format!(
-                "a request to stop this container goes to '{}' (process {}), which does not pass it on: this process would be killed without notice. Start it directly, as in CMD [\"node\", \"server.js\"], or with exec",
+                "a request to stop this container goes to '{}' (process {}), which does not pass it on: this process would be killed without notice. Start it directly, as in CMD [\"node\", \"server.js\"], or with exec in each script between: exec node server.js",
                 swallower.program.escape_debug(),
                 swallower.process
             )
@@ -327,8 +327,8 @@ fn unit(groups: &str) -> Option<String> {
 }
 
 /// The ancestor that gets the container's stop signal and keeps it to itself: npm and its like, and a shell that runs a
-/// command. npm 11 passes SIGTERM on to the shell that it runs a script with; the shell dies of it, and the script is
-/// never told. Above it there may be an init that passes signals on; what any other program there does with them is its
+/// command. npm (7 to 11) passes SIGTERM on to what it runs: to the server, if a script begins with `exec`; else to the
+/// shell that it runs the script with, which dies of it, and the server is never told. Above it there may be an init that passes signals on; what any other program there does with them is its
 /// own business.
 fn swallower(view: &View<'_>) -> Option<Swallower> {
     let mut process = view.process;
@@ -351,13 +351,14 @@ fn swallower(view: &View<'_>) -> Option<Swallower> {
             let runs_something = words.len() > 1;
             runs_something && ["ash", "bash", "dash", "ksh", "sh", "zsh"].contains(name)
         });
-        if let Some(program) = manager.or(shell.copied()) {
+        let passes_on = found.is_none() && matches!(manager, Some("npm" | "npx"));
+        if let Some(program) = manager.or(shell.copied()).filter(|_| !passes_on) {
             let program = program.to_owned();
             // A package manager above its shell is the better name for both.
             if manager.is_some() || found.is_none() {
                 found = Some(Swallower { program, process });
             }
-        } else if !names.first().is_some_and(|name| INITS.contains(name)) {
+        } else if !passes_on && !names.first().is_some_and(|name| INITS.contains(name)) {
             found = None;
         }
         if process == 1 {

@@ -233,7 +233,7 @@ fn npm_and_shells_swallow_signals() {
     assert_eq!(
         warnings,
         [
-            "a request to stop this container goes to 'npm' (process 1), which does not pass it on: this process would be killed without notice. Start it directly, as in CMD [\"node\", \"server.js\"], or with exec"
+            "a request to stop this container goes to 'npm' (process 1), which does not pass it on: this process would be killed without notice. Start it directly, as in CMD [\"node\", \"server.js\"], or with exec in each script between: exec node server.js"
         ]
     );
 }
@@ -243,10 +243,10 @@ fn odd_names_and_unreadable_ancestors_hide_nothing() {
     let odd = contained().file("/proc/14/stat", "14 (a) S 1 (b) S 13 1 1").process(
         13,
         12,
-        &["npm start"],
+        &["yarn start"],
     );
-    let npm = Swallower { program: String::from("npm"), process: 13 };
-    assert_eq!(odd.detect().swallower, Some(npm));
+    let yarn = Swallower { program: String::from("yarn"), process: 13 };
+    assert_eq!(odd.detect().swallower, Some(yarn));
 }
 
 #[test]
@@ -254,6 +254,19 @@ fn others_do_not() {
     let swallower = |seen: Seen| seen.detect().swallower;
     let gunicorn = contained().process(13, 1, &["/usr/bin/python3", "/usr/bin/gunicorn", "app"]);
     assert_eq!(swallower(gunicorn.process(1, 0, &["tini", "--", "gunicorn"])), None);
+    // npm passes the signal on to a script that begins with exec.
+    assert_eq!(
+        swallower(contained().process(13, 1, &["npm start"]).process(1, 0, &["tini"])),
+        None
+    );
+    assert_eq!(
+        swallower(Seen::new(14).file("/.dockerenv", "").process(14, 1, &["node", "a.js"]).process(
+            1,
+            0,
+            &["npm start"]
+        )),
+        None
+    );
     // Somebody's interactive shell inside the container.
     let shell = contained().process(13, 1, &["bash"]);
     assert_eq!(swallower(shell.process(1, 0, &["sleep", "infinity"])), None);
