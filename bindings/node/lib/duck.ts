@@ -4,6 +4,7 @@ import { type IncomingMessage, Server as HttpServer, type ServerResponse } from 
 import type { Http2ServerResponse, ServerHttp2Stream } from 'node:http2';
 import { Server as HttpsServer } from 'node:https';
 import { Server as NetServer } from 'node:net';
+import { constants } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
 
 import { type ForcedMessage, publish } from './channels.js';
@@ -79,6 +80,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   #phase: Phase = 'serving';
   #wanted = true;
   #aborted = false;
+  #signal: string | undefined;
   #shutdown: Deferred | undefined;
   #timer: NodeJS.Timeout | undefined;
   #pumping = false;
@@ -165,6 +167,11 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
    */
   get childGrace(): number | undefined {
     return this.#driver.childGrace() ?? undefined;
+  }
+
+  /** The signal that stops it, if one does. @internal */
+  get signal(): string | undefined {
+    return this.#signal;
   }
 
   /** Watches one more server; it stops together with the others. */
@@ -394,6 +401,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       this.#shutdown = deferred();
       enter(this);
       this.#driver.explain(detail);
+      if (detail in constants.signals) this.#signal = detail;
       const arrived = this.#driver.signalArrived();
       this.#driver.handOver(named, this.#connections.everAccepted, arrived);
       this.#connections.handedOver();

@@ -89,7 +89,8 @@ export class Signals {
 
   #on(event: Heard, handler: Handler): void {
     this.#handlers.push([event, handler]);
-    process.on(event, handler as () => void);
+    // Before the program's own: what closes the server at a signal finds it draining already.
+    process.prependListener(event as 'SIGTERM', handler as () => void);
   }
 
   #signalled(signal: NodeJS.Signals, interactive: boolean): void {

@@ -15,7 +15,8 @@ import { followFrames } from './websockets.js';
 /** The events that hand a request out, beside `request` itself. */
 const REQUESTS = ['checkContinue', 'checkExpectation', 'connect', 'stream', 'upgrade'];
 
-type Response = ServerResponse & { _header?: string };
+/** A response whose end is watched knows its connection: a `pipeline()` that fails takes the request's socket away. */
+type Response = ServerResponse & { _header?: string; [connectionOf]?: Connection };
 
 /** What traffic needs of its owner. */
 export interface Owner {
@@ -126,8 +127,13 @@ export class Traffic {
   /** This request, if it is in flight. */
   find(request: IncomingMessage | ServerHttp2Stream): Exchange | undefined {
     if (!('socket' in request)) return this.sessions.find(request);
-    const connection = (request.socket as Tracked)[connectionOf];
-    return connection?.inFlight().find((exchange) => exchange.request === request);
+    const socket = request.socket as Tracked | null;
+    const connections = socket ? [socket[connectionOf]] : this.#owner.connections.all();
+    for (const connection of connections) {
+      const found = connection?.inFlight().find((exchange) => exchange.request === request);
+      if (found) return found;
+    }
+    return undefined;
   }
 
   /** After the hand-over: tells the machine what the ledger could not say. */
@@ -155,7 +161,7 @@ export class Traffic {
         }
         kinds.describe(exchange);
         if (!exchange.response) continue;
-        if (connection.assignments) exchange.response.on('close', this.#responseClosed);
+        if (connection.assignments) this.#watchEnd(exchange.response, connection);
         if (exchange.response.headersSent) {
           connection.announced ||= announces(exchange.response);
           driver.requestHeadersSent(handle, id, announces(exchange.response));
@@ -262,11 +268,11 @@ export class Traffic {
       connection.assignments = connection.assigned === response;
     }
     if (!connection.begin()) {
-      if (!connection.assignments) response.on('close', this.#responseClosed);
+      if (!connection.assignments) this.#watchEnd(response, connection);
       connection.enter(response);
       return true;
     }
-    response.on('close', this.#responseClosed);
+    this.#watchEnd(response, connection);
     const exchange = new Exchange(connection, request, response);
     connection.exchanges.push(exchange);
     return this.#admit(exchange);
@@ -329,6 +335,8 @@ export class Traffic {
 
   #upgraded(request: IncomingMessage, socket: Tracked, protocol: Protocol, server: Server): boolean {
     const connection = this.#of(socket, server);
+    // One server may hand its upgrades to another (Fastify does, for a second address family).
+    if (connection.exchanges.some((known) => known.request === request)) return true;
     const exchange = new Exchange(connection, request, undefined);
     connection.exchanges.push(exchange);
     connection.used = true;
@@ -346,9 +354,14 @@ export class Traffic {
     return admitted;
   }
 
+  #watchEnd(response: Response, connection: Connection): void {
+    response[connectionOf] = connection;
+    response.on('close', this.#responseClosed);
+  }
+
   readonly #responseClosed = ((traffic: Traffic) =>
     function (this: Response): void {
-      const connection = (this.req.socket as Tracked)[connectionOf]!;
+      const connection = this[connectionOf]!;
       if (connection.current === undefined || !connection.leave(this)) traffic.#end(connection, this);
     })(this);
 

@@ -2,11 +2,12 @@
 import net from 'node:net';
 import tls from 'node:tls';
 
-/** Opens a connection; resolves once it can carry bytes (after the handshake for TLS). */
-export function connect(port, { secure = false } = {}) {
+/** Opens a connection to a port, or to the path of a Unix socket; resolves once it can carry bytes (after the handshake for TLS). */
+export function connect(port, { secure = false, host = '127.0.0.1' } = {}) {
+  const where = String(port).includes('/') ? { path: port } : { port, host };
   const socket = secure
-    ? tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] })
-    : net.connect({ port, host: '127.0.0.1' });
+    ? tls.connect({ ...where, rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] })
+    : net.connect(where);
   const conn = new Connection(socket);
   return new Promise((resolve, reject) => {
     socket.once(secure ? 'secureConnect' : 'connect', () => resolve(conn));

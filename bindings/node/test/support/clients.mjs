@@ -1,35 +1,45 @@
 // Keep-alive clients in a closed loop, each with one connection at a time and no retries.
 import { connect } from './client.mjs';
 
-/** Starts `count` clients; `seen` holds the bodies that came back, `failures` what went wrong. */
-export function startClients(port, count) {
+/**
+ * Starts `count` clients that repeat one request; `seen` holds the bodies that came back, `answered` how many did,
+ * `failures` what went wrong. `moveOn()`: a balancer has noticed, nobody opens a connection here any more.
+ */
+export function startClients(port, count, { path = '/', host, expected, ...options } = {}) {
   const failures = [];
   const seen = new Set();
   let running = true;
+  let leaving = false;
+  const clients = { failures, seen, answered: 0 };
   const all = Promise.all(Array.from({ length: count }, async () => {
     let conn;
-    while (running) {
+    while (running && (conn || !leaving)) {
       try {
-        conn ??= await connect(port);
-        const { status, text, closes } = await conn.request('/');
+        conn ??= await connect(port, { host });
+        const { status, text, closes } = await conn.request(path, options);
         if (status !== 200) throw new Error(`status ${status}`);
+        if (expected !== undefined && text !== expected) throw new Error(`body ${JSON.stringify(text)}`);
         seen.add(text);
+        clients.answered += 1;
         if (closes) conn = conn.destroy();
       } catch (error) {
         failures.push(error.message);
-        conn = undefined;
+        conn = conn?.destroy();
         // Where nobody listens for a while, a closed loop would spin.
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
     }
     conn?.destroy();
   }));
-  return {
-    failures,
-    seen,
+  return Object.assign(clients, {
+    /** Resolves when every client has gone. */
+    gone: all,
+    moveOn() {
+      leaving = true;
+    },
     async stop() {
       running = false;
       await all;
     },
-  };
+  });
 }

@@ -1,0 +1,7 @@
+'use strict';
+
+const { lameduck } = require('./dist/fastify.js');
+
+module.exports = lameduck;
+module.exports.lameduck = lameduck;
+module.exports.default = lameduck;

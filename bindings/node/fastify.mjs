@@ -1,0 +1,4 @@
+import lameduck from './fastify.cjs';
+
+export { lameduck };
+export default lameduck;

@@ -1,0 +1,3 @@
+import face from './nestjs.cjs';
+
+export const { lameduck } = face;
