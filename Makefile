@@ -53,7 +53,7 @@ python: need-cargo need-python ## Build the Python wheel
 	bindings/python/build.sh
 
 .PHONY: test
-test: test-rust test-node test-python test-rolling test-defer ## Pass the tests
+test: test-rust test-node test-python test-resources test-rolling test-defer ## Pass the tests
 
 .PHONY: test-rust
 test-rust: need-cargo
@@ -73,6 +73,11 @@ test-python: python
 .PHONY: table-python
 table-python: python ## Measure what Python servers lose without and with lameduck, into docs/
 	"$$(bindings/python/tests/venv.sh)/bin/python" bindings/python/tests/races.py --rounds 3 --out docs/python-servers.md
+
+.PHONY: test-resources
+test-resources: node tests/resources/node_modules/.package-lock.json
+	tests/databases/setup.sh
+	cd tests/resources && node --test --test-concurrency=2 *.test.mjs
 
 .PHONY: test-rolling
 test-rolling: node tests/rolling/node_modules/.package-lock.json

@@ -23,6 +23,7 @@ import { type Driver, type Effect, native } from './native.js';
 import type { Checked } from './options.js';
 import { attached, enter, leave } from './process.js';
 import type { Blocker, Blockers, Phase, Report, Stage } from './report.js';
+import { checkResource, type Resource, STAGES } from './resources/resource.js';
 import { speaksHttp2 } from './sessions.js';
 import { Signals } from './signals.js';
 import { Traffic } from './traffic.js';
@@ -34,6 +35,11 @@ const NAMED_BLOCKERS = 10;
 const STAYS_AFTER_MS = 1_000;
 
 export type Hook = () => unknown;
+
+export interface UseOptions extends HookOptions {
+  /** What the report calls it. Default: the resource's own name, with a number when another has it. */
+  name?: string;
+}
 
 export interface HookOptions {
   /** Lower first, equal together. Default 0. */
@@ -73,6 +79,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   readonly #signals: Signals;
   readonly #hooks = new Map<number, { name: string; stage: Stage; fn: Hook }>();
   readonly #jobs: Jobs;
+  /** Of resources. */
+  readonly #names = new Set<string>();
   /** The abort signals that were asked for. */
   readonly #controllers = new WeakMap<object, AbortController>();
   readonly #drain = new AbortController();
@@ -199,6 +207,21 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   /** Runs `fn` last of all: flush logs and metrics. */
   onFlush(name: string, fn: Hook, options?: HookOptions): this {
     return this.#register('flush', name, fn, options);
+  }
+
+  /** Registers what a resource does at each stage: `duck.use(pg(pool))`, with the helpers of `lameduck/resources`. */
+  use(resource: Resource, options: UseOptions = {}): this {
+    checkResource(resource);
+    const { name: asked = resource.name, ...others } = options;
+    checkNamed('resource', asked, resource.close ?? resource.drain ?? resource.flush);
+    let name = asked;
+    for (let n = 2; this.#names.has(name); n++) name = `${asked} ${n}`;
+    // The strictest first: one that comes too late changes nothing.
+    for (const stage of STAGES) {
+      if (resource[stage]) this.#register(stage, name, () => resource[stage]!(), others);
+    }
+    this.#names.add(name);
+    return this;
   }
 
   /**

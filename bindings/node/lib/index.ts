@@ -6,7 +6,7 @@ import { Duck } from './duck.js';
 import { check, type Options } from './options.js';
 
 export type { ForcedMessage, HookMessage, PhaseMessage, ReportMessage } from './channels.js';
-export type { EventStreamOptions, Hook, HookOptions, ShutdownOptions } from './duck.js';
+export type { EventStreamOptions, Hook, HookOptions, ShutdownOptions, UseOptions } from './duck.js';
 export type { Duration } from './duration.js';
 export type { JobOptions } from './jobs.js';
 export type { Logger } from './log.js';
