@@ -2,12 +2,25 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::policy::{Contradiction, Grace, Settings};
 
+const PREFIX: &str = "LAMEDUCK_";
 const GRACE: &str = "LAMEDUCK_GRACE";
+const MARGIN: &str = "LAMEDUCK_MARGIN";
+const QUIET: &str = "LAMEDUCK_QUIET";
 const REPORT_FILE: &str = "LAMEDUCK_REPORT_FILE";
+const RESERVE: &str = "LAMEDUCK_RESERVE";
+const SETTLE: &str = "LAMEDUCK_SETTLE";
+const WINDOW: &str = "LAMEDUCK_WINDOW";
+
+/// Every variable that is read.
+pub const NAMES: [&str; 7] = [GRACE, MARGIN, QUIET, REPORT_FILE, RESERVE, SETTLE, WINDOW];
+
+/// How many letters a misspelt name may be away from the one that was meant.
+const TYPOS: usize = 2;
 
 /// Reads the settings from variables that the caller looks up.
 ///
@@ -27,11 +40,11 @@ pub fn settings(variable: impl Fn(&str) -> Option<String>) -> Result<Settings, C
     };
     Ok(Settings {
         grace,
-        margin: seconds("LAMEDUCK_MARGIN")?,
-        reserve: seconds("LAMEDUCK_RESERVE")?,
-        window: seconds("LAMEDUCK_WINDOW")?,
-        settle: seconds("LAMEDUCK_SETTLE")?,
-        quiet: seconds("LAMEDUCK_QUIET")?,
+        margin: seconds(MARGIN)?,
+        reserve: seconds(RESERVE)?,
+        window: seconds(WINDOW)?,
+        settle: seconds(SETTLE)?,
+        quiet: seconds(QUIET)?,
         ..Settings::default()
     })
 }
@@ -39,6 +52,44 @@ pub fn settings(variable: impl Fn(&str) -> Option<String>) -> Result<Settings, C
 /// The file that shall get the report, `LAMEDUCK_REPORT_FILE`: beats what the program asked for.
 pub fn report_file(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     variable(REPORT_FILE).filter(|path| !path.trim().is_empty())
+}
+
+/// A sentence for the log if `variable` looks like one of [`NAMES`] and is none: whoever set it believes that it counts.
+pub fn unknown(variable: &str) -> Option<String> {
+    let upper = variable.to_ascii_uppercase();
+    if !upper.starts_with("LAMEDUCK") || NAMES.contains(&variable) {
+        return None;
+    }
+    let variable = variable.escape_debug();
+    Some(match meant(&upper) {
+        Some(name) => format!("{variable} is not read; did you mean {name}?"),
+        None => format!("{variable} is not read; there are {}", NAMES.join(", ")),
+    })
+}
+
+/// The name that `variable`, in capitals, was probably meant to be.
+fn meant(variable: &str) -> Option<&'static str> {
+    let word = |name: &'static str| &name[PREFIX.len()..];
+    let given = variable.trim_start_matches("LAMEDUCK").trim_matches('_');
+    let part = NAMES.into_iter().find(|name| given.split('_').any(|part| part == word(name)));
+    part.or_else(|| {
+        let nearest = NAMES.into_iter().min_by_key(|name| distance(given, word(name)))?;
+        (distance(given, word(nearest)) <= TYPOS).then_some(nearest)
+    })
+}
+
+/// How many letters must be put in, left out or changed to make one of the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (line, letter) in one.chars().enumerate() {
+        let mut diagonal = core::mem::replace(&mut row[0], line + 1);
+        for (column, wanted) in other.chars().enumerate() {
+            let changed = diagonal + usize::from(letter != wanted);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 fn parse(name: &str, value: &str) -> Result<Duration, Contradiction> {
@@ -92,6 +143,59 @@ mod tests {
         ] {
             assert_eq!(one(name, "1"), Ok(expected));
             assert_eq!(one(name, " "), Ok(unset()), "{name} blank is {name} unset");
+        }
+    }
+
+    #[test]
+    fn what_is_not_read_names_what_was_meant() {
+        for (given, name) in [
+            ("LAMEDUCK_WINDW", WINDOW),
+            ("LAMEDUCK_GRACE_PERIOD", GRACE),
+            ("LAMEDUCK_DRAIN_WINDOW", WINDOW),
+            ("lameduck_grace", GRACE),
+            ("LAMEDUCK_REPORTFILE", REPORT_FILE),
+            ("LAMEDUCKGRACE", GRACE),
+            ("LAMEDUCK_SETLE", SETTLE),
+            ("LAMEDUCK_QUITE", QUIET),
+        ] {
+            let sentence = format!("{given} is not read; did you mean {name}?");
+            assert_eq!(unknown(given), Some(sentence));
+        }
+        assert_eq!(
+            unknown("LAMEDUCK_\n_DATABASE").unwrap(),
+            "LAMEDUCK_\\n_DATABASE is not read; there are LAMEDUCK_GRACE, LAMEDUCK_MARGIN, LAMEDUCK_QUIET, \
+             LAMEDUCK_REPORT_FILE, LAMEDUCK_RESERVE, LAMEDUCK_SETTLE, LAMEDUCK_WINDOW"
+        );
+        assert!(unknown("LAMEDUCK_").is_some(), "even the prefix alone");
+        for fine in NAMES.into_iter().chain(["PATH", "LAME_DUCK_GRACE", ""]) {
+            assert_eq!(unknown(fine), None, "{fine}");
+        }
+    }
+
+    #[test]
+    fn every_name_is_read() {
+        for name in NAMES {
+            let asked = core::cell::Cell::new(false);
+            let look = |variable: &str| {
+                asked.set(asked.get() || variable == name);
+                None
+            };
+            settings(look).unwrap();
+            report_file(look);
+            assert!(asked.get(), "{name}");
+        }
+    }
+
+    #[test]
+    fn distances_are_the_textbook_s() {
+        for (one, other, letters) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+            ("flaw", "lawn", 2),
+        ] {
+            assert_eq!(distance(one, other), letters, "{one} {other}");
         }
     }
 

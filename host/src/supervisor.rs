@@ -93,6 +93,8 @@ pub struct Surroundings {
     pub swallower: Option<Swallower>,
     /// Whether this process is the first of its container.
     pub is_first_process: bool,
+    /// Variables that look like lameduck's and are not read, as sentences.
+    pub unread: Vec<String>,
 }
 
 impl Supervisor {
@@ -183,7 +185,9 @@ impl Surroundings {
     /// What is found around this process. Reads a few variables and files; call it once, at the start.
     #[must_use]
     pub fn here() -> Self {
-        detect(&View {
+        let unread = std::env::vars_os()
+            .filter_map(|(name, _)| lameduck::environment::unknown(&name.to_string_lossy()));
+        let found = detect(&View {
             process: std::process::id(),
             variable: &|name| std::env::var(name).ok(),
             file: &|path| {
@@ -194,7 +198,8 @@ impl Surroundings {
                 std::fs::File::open(path).ok()?.take(FILE_MAX).read_to_end(&mut bytes).ok()?;
                 Some(bytes)
             },
-        })
+        });
+        Self { unread: unread.collect(), ..found }
     }
 
     /// For the start line: who supervises this process.
@@ -223,7 +228,7 @@ impl Surroundings {
             Grace::Unlimited => None,
         };
         let operators_word = policy.grace.origin == Origin::Environment;
-        let mut warnings = Vec::new();
+        let mut warnings = self.unread.clone();
         for supervisor in &self.supervisors {
             let (limit, by) = match supervisor.allowed() {
                 Allowed::Default(_) if operators_word => continue,
@@ -304,6 +309,7 @@ pub fn detect(view: &View<'_>) -> Surroundings {
     Surroundings {
         swallower: if contained { swallower(view) } else { None },
         is_first_process: view.process == 1,
+        unread: Vec::new(),
         supervisors,
     }
 }

@@ -162,3 +162,13 @@ test("PM2's message 'shutdown' stops the server", async (t) => {
   assertReport(end, 0);
   assertCause(end.report, 'peer_message', "PM2's message 'shutdown'");
 });
+
+test('a misspelt variable is named at the start, with the one that was meant', async (t) => {
+  const server = await start(t, { env: { LAMEDUCK_WINDW: '0', lameduck_grace: '5', LAMEDUCK_WINDOW: '0.2' } });
+  server.signal();
+  const end = await server.end();
+  assertReport(end, 0);
+  assert.match(end.stderr, /^lameduck: LAMEDUCK_WINDW is not read; did you mean LAMEDUCK_WINDOW\?$/m);
+  assert.match(end.stderr, /^lameduck: lameduck_grace is not read; did you mean LAMEDUCK_GRACE\?$/m);
+  assert.doesNotMatch(end.stderr, /LAMEDUCK_WINDOW is not read/);
+});
