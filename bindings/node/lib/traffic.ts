@@ -160,7 +160,10 @@ export class Traffic {
           continue;
         }
         kinds.describe(exchange);
-        if (!exchange.response) continue;
+        if (!exchange.response) {
+          driver.requestHeadersSent(handle, id, false);
+          continue;
+        }
         if (connection.assignments) this.#watchEnd(exchange.response, connection);
         if (exchange.response.headersSent) {
           connection.announced ||= announces(exchange.response);
@@ -347,6 +350,8 @@ export class Traffic {
     const admitted = this.#admit(exchange);
     if (admitted) {
       this.#owner.driver.connectionUpgraded(connection.handle, protocol);
+      // What is written from here on is the program's own.
+      this.#owner.driver.requestHeadersSent(connection.handle, exchange.id, false);
       this.#owner.pump();
     } else {
       socket.destroySoon();

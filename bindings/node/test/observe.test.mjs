@@ -1,7 +1,9 @@
 // What an operator sees while it runs and while it stops: metrics, blockers, log lines.
 import assert from 'node:assert/strict';
+import http2 from 'node:http2';
 import { test } from 'node:test';
-import { connect, request } from './support/client.mjs';
+import WebSocket from 'ws';
+import { connect, head, request } from './support/client.mjs';
 import { BUDGET, TIGHT, sleep, start } from './support/server.mjs';
 import { assertReport } from './support/report.mjs';
 
@@ -38,6 +40,60 @@ test('blockers: what is in flight, oldest first', async (t) => {
   assert.equal(blockers.requests, 2);
   assert.deepEqual(blockers.oldest.filter(({ what }) => what === 'request').map(({ label }) => label), ['GET /slow', 'GET /stuck']);
   assert.ok(blockers.oldest[0].age_ms > 100);
+  await server.kill();
+});
+
+test('blockers name the same things with the same kinds and protocols while serving as while draining', async (t) => {
+  const server = await start(t, {
+    options: { ...BUDGET, window: 1500 },
+    setup: ({ server, duck, route, require, say, http2, listen }) => {
+      const { WebSocketServer } = require('ws');
+      new WebSocketServer({ server }).on('connection', () => say('socket'));
+      route('/events', (_req, res) => {
+        res.writeHead(200, { 'content-type': 'text/event-stream' }).write(': hello\n\n');
+        say('events');
+      });
+      duck.job('import', () => new Promise(() => {}));
+      const two = http2.createServer(() => say('stream'));
+      duck.add(two);
+      listen(two).then((port) => say('two', { port }));
+    },
+  });
+  const { port: two } = await server.event('two');
+  const socket = new WebSocket(`ws://127.0.0.1:${server.port}/socket`);
+  const session = http2.connect(`http://127.0.0.1:${two}`);
+  t.after(() => {
+    socket.terminate();
+    session.destroy();
+  });
+  for (const one of [socket, session]) one.on('error', () => {});
+  const conns = [await connect(server.port), await connect(server.port), await connect(server.port), await connect(server.port)];
+  conns[0].request('/stuck').catch(() => {});
+  conns[1].write(head('/upload', { method: 'POST', headers: { 'Content-Length': 1000 } }) + 'a part');
+  conns[2].write(head('/events'));
+  session.request({ ':path': '/two' }).on('error', () => {});
+  for (const event of ['stuck', 'upload', 'events', 'socket', 'stream']) await server.event(event);
+  const look = async () => {
+    const { oldest, requests, jobs } = await server.run(({ duck }) => duck.blockers());
+    const said = oldest.map(({ what, protocol, kind, label, name, state }) => [what, protocol, kind, label ?? name, state].filter(Boolean).join(' '));
+    return { said: said.sort(), requests, jobs };
+  };
+  const serving = await look();
+  assert.deepEqual(serving, {
+    requests: 5,
+    jobs: 1,
+    said: [
+      'job import',
+      'request http1 ordinary GET /stuck unanswered',
+      'request http1 stream GET /events response begun',
+      'request http1 upload POST /upload unanswered',
+      'request http2 ordinary GET /two unanswered',
+      'request websocket ordinary GET /socket response begun',
+    ],
+  });
+  server.signal();
+  await server.event('phase');
+  assert.deepEqual(await look(), serving);
   await server.kill();
 });
 

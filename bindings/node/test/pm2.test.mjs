@@ -1,7 +1,7 @@
 // The real PM2: it waits for our `ready`, asks with SIGINT, and would kill after `kill_timeout`.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ for (const mode of ['cluster', 'fork']) {
     const port = await freePort();
     const app = {
       name: 'app', script: here('fixtures/pm2.mjs'), exec_mode: mode, instances: mode === 'cluster' ? 2 : 1,
-      wait_ready: true, listen_timeout: 20_000, kill_timeout: 4000, env: { PORT: String(port), NODE_ENV: 'production' },
+      wait_ready: true, listen_timeout: 20_000, kill_timeout: 4000, env: { PORT: String(port), NODE_ENV: 'production', REPORTS: home },
       merge_logs: true, out_file: join(home, 'out'), error_file: join(home, 'err'), autorestart: false,
     };
     const config = join(home, 'ecosystem.config.cjs');
@@ -52,6 +52,12 @@ for (const mode of ['cluster', 'fork']) {
     // Not from our own log: of the last lines PM2 loses some in cluster mode.
     assert.equal(gone().length, app.instances, gone().join('\n'));
     for (const line of gone()) assert.match(line, /exited with code \[0\] via signal \[SIGINT\]/);
+    const reports = readdirSync(home).filter((name) => /^\d+\.json$/.test(name));
+    assert.equal(reports.length, app.instances, 'every process that ended has left its report');
+    for (const name of reports) {
+      const report = JSON.parse(readFileSync(join(home, name), 'utf8'));
+      assert.deepEqual([report.phase, report.exit_code, report.cause_detail], ['done', 0, 'SIGINT']);
+    }
     const log = readFileSync(join(home, 'err'), 'utf8');
     assert.match(log, /supervised by PM2 \(kills after 4s, its kill_timeout\)/);
     assert.equal(seen.size, 2 * app.instances, 'old and new processes have answered');
