@@ -95,6 +95,8 @@ export class Connection {
   announced = false;
   /** What is spoken on it, when that is HTTP/2. */
   session: ServerHttp2Session | undefined;
+  /** Once that was asked to close: closes it when its peer has had time to read. */
+  linger: (() => void) | undefined;
   /** We have half-closed it. */
   closing = false;
   closed = false;

@@ -10,6 +10,8 @@ import { connectionOf, type Tracked } from './tracked.js';
 import type { Owner } from './traffic.js';
 
 const NO_ERROR = 0;
+/** How long a session stays after its last stream: a peer may still be reading what it has received. */
+const LINGER_MS = 250;
 /** The first GOAWAY: it names the highest stream there can be, so what is under way is served. */
 const SHUTDOWN_NOTICE = Buffer.from([0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
 const exchangeOf = Symbol('lameduck.exchange');
@@ -52,6 +54,7 @@ export class Sessions {
     const socket = session.socket.on('close', () => {}) as Tracked;
     const connection = socket[connectionOf] ?? this.#connected(socket, server);
     connection.session = session;
+    lingerAtClose(connection, session);
     if (connection.protocol !== 'http2' && connection.upgrade('http2')) {
       this.#owner.driver.connectionUpgraded(connection.handle, 'http2');
       this.#owner.pump();
@@ -188,6 +191,7 @@ export class Sessions {
     const { connection, id } = exchange;
     if (connection.closed) return;
     connection.remove(exchange);
+    if (connection.exchanges.length === 0) connection.linger?.();
     if (!connection.end()) return;
     // Not `writableFinished`: of a short answer it comes after the close.
     const answered = stream.writableEnded && !stream.aborted && stream.rstCode === NO_ERROR;
@@ -201,6 +205,29 @@ export class Sessions {
 
 function isOpen(session: ServerHttp2Session | undefined): session is ServerHttp2Session {
   return session !== undefined && !session.closed && !session.destroyed;
+}
+
+/**
+ * Makes a session's own `close()` one that lingers. Node's ends the connection in the turn in which its last stream ends, or
+ * in which the peer's GOAWAY comes. Then peers lose what they have not read (Node's own client does), and a stream that is on its way
+ * is reset while nghttp2 is reading it, which before Node 22 goes on with freed memory.
+ */
+function lingerAtClose(connection: Connection, session: ServerHttp2Session): void {
+  const close = session.close.bind(session);
+  const look = () => {
+    if (connection.exchanges.length > 0) return; // the end of the last one comes back here
+    if (connection.unsent > 0 && !session.destroyed) linger();
+    else close();
+  };
+  const linger = () => void setTimeout(look, LINGER_MS).unref();
+  session.close = (callback) => {
+    if (!isOpen(session)) return;
+    if (callback) session.once('close', callback);
+    if (connection.linger) return;
+    connection.linger = linger;
+    session.goaway(NO_ERROR);
+    linger();
+  };
 }
 
 function goAway({ session }: Connection): void {
