@@ -63,8 +63,9 @@ test-rust: need-cargo
 	cargo test --manifest-path fuzz/Cargo.toml --locked --quiet
 
 .PHONY: test-node
-test-node: node bindings/node/test/node_modules/.package-lock.json
+test-node: node bindings/node/test/node_modules/.package-lock.json bindings/node/matrix/node_modules/.package-lock.json
 	cd bindings/node/test && node all-nodes.mjs && node --test packaging/*.test.mjs
+	cd bindings/node/matrix && node run.mjs --only lameduck --races 3
 
 .PHONY: test-python
 test-python: python
@@ -82,10 +83,7 @@ test-resources: node tests/resources/node_modules/.package-lock.json
 .PHONY: test-rolling
 test-rolling: node tests/rolling/node_modules/.package-lock.json
 	tests/rolling/setup.sh
-	node tests/rolling/run.mjs --restarts 4 --hold stream,websocket
-	for server in fastify hono; do \
-	  node tests/rolling/run.mjs --server $$server --balancer nginx,haproxy-tcp --restarts 2 --hold stream,websocket; \
-	done
+	node tests/rolling/run.mjs
 
 .PHONY: test-defer
 test-defer: need-cargo need-python
@@ -105,17 +103,11 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	else echo "not proven: what a real systemd makes of it (that takes root, and systemd)"; fi
 	for run in {1..20}; do cargo test --quiet --package lameduck-host --test queue --test group --test idle_close --locked; done
 	node bindings/node/test/can-fail.mjs
+	cd bindings/node/matrix && node run.mjs --write
 	tests/defer/run.py --rounds 10
 	! tests/defer/run.py --held-only --fencing never
 	! node tests/rolling/run.mjs --server plain
-	for server in lameduck fastify hono; do \
-	  node tests/rolling/run.mjs --server $$server --balancer nginx,haproxy-http,haproxy-tcp --restarts 20 --clients 180 --least 1000 \
-	    --hold stream,websocket; \
-	done
-	node tests/rolling/run.mjs --balancer haproxy-http2 --restarts 20 --hold stream
-	for example in fastify koa hono; do \
-	  JOURNAL=/dev/null $(LAMEDUCK) drill -- node --import ./bindings/node/test/support/examples.mjs examples/$$example/graceful.mjs; \
-	done
+	node tests/rolling/run.mjs --restarts 20
 
 FUZZ_SECONDS ?= 3600
 

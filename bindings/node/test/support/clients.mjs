@@ -5,7 +5,7 @@ import { connect } from './client.mjs';
  * Starts `count` clients that repeat one request; `seen` holds the bodies that came back, `answered` how many did,
  * `failures` what went wrong. `moveOn()`: a balancer has noticed, nobody opens a connection here any more.
  */
-export function startClients(port, count, { path = '/', host, expected, ...options } = {}) {
+export function startClients(port, count, { path = '/', host, secure, expected, ...options } = {}) {
   const failures = [];
   const seen = new Set();
   let running = true;
@@ -15,7 +15,7 @@ export function startClients(port, count, { path = '/', host, expected, ...optio
     let conn;
     while (running && (conn || !leaving)) {
       try {
-        conn ??= await connect(port, { host });
+        conn ??= await connect(port, { host, secure });
         const { status, text, closes } = await conn.request(path, options);
         if (status !== 200) throw new Error(`status ${status}`);
         if (expected !== undefined && text !== expected) throw new Error(`body ${JSON.stringify(text)}`);
