@@ -128,5 +128,6 @@ mutants: need-cargo ## Change the machine mechanically and see its tests notice 
 .PHONY: bench
 bench: node bindings/node/bench/node_modules/.package-lock.json ## What it costs, beside the libraries of today
 	node bindings/node/bench/run.mjs
+	node bindings/node/bench/run.mjs --protocol h2c
 	cargo bench --package lameduck-host --bench million --locked
 	cargo bench --package lameduck --features async --bench guards --locked

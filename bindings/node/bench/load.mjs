@@ -1,27 +1,24 @@
-// A keep-alive load generator that costs less than any server under it: every answer of one server has the same length,
-// so counting bytes counts answers.
+// A keep-alive load generator that costs less than any server under it.
 import net from 'node:net';
 
-const REQUEST = Buffer.from('GET / HTTP/1.1\r\nHost: bench\r\n\r\n');
-
-/** Sends requests on `connections` sockets for `ms`, one in flight on each; resolves with the number answered and the time it took. */
-export async function load(port, { connections, ms }) {
-  const sockets = await Promise.all(Array.from({ length: connections }, () => open(port)));
-  const length = await answerLength(sockets[0]);
+/**
+ * Sends requests on `connections` sockets for `ms`, one in flight on each; resolves with the number answered and the time it took.
+ * `protocol` is http or h2c.
+ */
+export async function load(port, { connections, ms, protocol }) {
   let answered = 0;
   let running = true;
-  for (const socket of sockets) {
-    let bytes = 0;
-    socket.on('data', (chunk) => {
-      bytes += chunk.length;
-      if (bytes < length) return;
-      bytes -= length;
+  const begin = { http, h2c }[protocol];
+  const sockets = await Promise.all(Array.from({ length: connections }, async () => {
+    const socket = await open(port);
+    const ask = begin(socket, () => {
       answered += 1;
-      if (running) socket.write(REQUEST);
+      if (running) ask();
     });
     socket.on('close', () => running && console.error('bench: the server closed a connection under load; the figures of this run are wrong'));
-    socket.write(REQUEST);
-  }
+    return Object.assign(socket, { ask });
+  }));
+  for (const socket of sockets) socket.ask();
   const began = performance.now();
   await new Promise((resolve) => setTimeout(resolve, ms));
   running = false;
@@ -37,13 +34,61 @@ function open(port) {
   });
 }
 
-/** The length of one whole answer, from a first request. */
-function answerLength(socket) {
-  return new Promise((resolve) => {
-    socket.once('data', (chunk) => {
-      if (!chunk.toString('latin1').endsWith('\r\n\r\nok')) throw new Error(`bench: the first answer did not come in one piece: ${chunk}`);
-      resolve(chunk.length);
-    });
-    socket.write(REQUEST);
+/** HTTP/1.1. Every answer of one server has the same length, so counting bytes counts answers. */
+function http(socket, onAnswer) {
+  const REQUEST = Buffer.from('GET / HTTP/1.1\r\nHost: bench\r\n\r\n');
+  let length;
+  let bytes = 0;
+  socket.on('data', (chunk) => {
+    length ??= wholeAnswer(chunk);
+    bytes += chunk.length;
+    if (bytes < length) return;
+    bytes -= length;
+    onAnswer();
   });
+  return () => socket.write(REQUEST);
+}
+
+function wholeAnswer(chunk) {
+  if (!chunk.toString('latin1').endsWith('\r\n\r\nok')) throw new Error(`bench: the first answer did not come in one piece: ${chunk}`);
+  return chunk.length;
+}
+
+/** HTTP/2 without TLS. Only the heads of frames are looked at: a frame that ends its stream is an answer (RFC 9113 §4.1). */
+function h2c(socket, onAnswer) {
+  const [DATA, HEADERS, SETTINGS, WINDOW_UPDATE, END_STREAM, END_HEADERS, ACK] = [0, 1, 4, 8, 1, 4, 1];
+  const frame = (type, flags, stream, payload = Buffer.alloc(0)) => {
+    const head = Buffer.alloc(9);
+    head.writeUIntBE(payload.length, 0, 3);
+    head.writeUInt8(type, 3);
+    head.writeUInt8(flags, 4);
+    head.writeUInt32BE(stream, 5);
+    return Buffer.concat([head, payload]);
+  };
+  // GET, http, / of HPACK's static table; the authority as a literal that is not indexed.
+  const request = frame(HEADERS, END_STREAM | END_HEADERS, 1, Buffer.from([0x82, 0x86, 0x84, 0x01, 5, ...Buffer.from('bench')]));
+  socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+  socket.write(frame(SETTINGS, 0, 0));
+  socket.write(frame(WINDOW_UPDATE, 0, 0, Buffer.from([0x7f, 0, 0, 0])));
+  let rest = Buffer.alloc(0);
+  socket.on('data', (chunk) => {
+    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    let at = 0;
+    while (rest.length - at >= 9) {
+      const length = rest.readUIntBE(at, 3);
+      if (rest.length - at < 9 + length) break;
+      const [type, flags] = [rest[at + 3], rest[at + 4]];
+      at += 9 + length;
+      if (type === SETTINGS && !(flags & ACK)) socket.write(frame(SETTINGS, ACK, 0));
+      if ((type === DATA || type === HEADERS) && flags & END_STREAM) onAnswer();
+    }
+    rest = rest.subarray(at);
+  });
+  let stream = 1;
+  return () => {
+    const next = Buffer.from(request);
+    next.writeUInt32BE(stream, 5);
+    stream += 2;
+    socket.write(next);
+  };
 }

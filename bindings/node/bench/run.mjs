@@ -1,5 +1,5 @@
 // Requests per second and CPU per request of each contender beside the bare server:
-//   node bench/run.mjs [--quick] [--rounds 5] [--pairs 6] [--seconds 0.8] [--connections 50] [contender …]
+//   node bench/run.mjs [--quick] [--rounds 5] [--pairs 6] [--seconds 0.8] [--connections 50] [--protocol http|h2c] [contender …]
 // Each round starts a bare server and the contender afresh and loads them in turn, A B B A A B …; each pair gives one ratio. Many
 // short pairs, because the noise of a shared machine is slower than they are.
 import { spawn, spawnSync } from 'node:child_process';
@@ -18,12 +18,15 @@ const { values, positionals } = parseArgs({
     pairs: { type: 'string', default: '6' },
     seconds: { type: 'string', default: '0.8' },
     connections: { type: 'string', default: '50' },
+    protocol: { type: 'string', default: 'http' },
   },
 });
 const rounds = Number(values.rounds ?? (values.quick ? 1 : 5));
 const seconds = Number(values.seconds);
 const pairsPerRound = Number(values.pairs);
 const connections = Number(values.connections);
+const { protocol } = values;
+if (!['http', 'h2c'].includes(protocol)) throw new Error(`no protocol ${protocol}; there are http and h2c`);
 const names = positionals.length > 0 ? positionals : Object.keys(contenders).filter((name) => name !== 'bare');
 for (const name of names) if (!(name in contenders)) throw new Error(`no contender ${name}; there are ${Object.keys(contenders).join(', ')}`);
 
@@ -34,7 +37,7 @@ process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130));
 
 async function start(name) {
-  const [command, args] = pinned ? ['taskset', ['-c', '0', process.execPath, SERVER, name]] : [process.execPath, [SERVER, name]];
+  const [command, args] = pinned ? ['taskset', ['-c', '0', process.execPath, SERVER, name, protocol]] : [process.execPath, [SERVER, name, protocol]];
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], env: { ...process.env, NODE_ENV: 'production' } });
   children.add(child);
   const [message] = await Promise.race([once(child, 'message'), once(child, 'exit').then(() => [])]);
@@ -46,7 +49,7 @@ async function start(name) {
   return {
     async measure(ms) {
       const before = await cpu();
-      const { answered, seconds: took } = await load(message.port, { connections, ms });
+      const { answered, seconds: took } = await load(message.port, { connections, ms, protocol });
       return { rate: answered / took, cpu: ((await cpu()) - before) / answered };
     },
     stop() {
