@@ -62,8 +62,7 @@ class AsgiApp:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         duck = self.lameduck
-        hold = duck._hold or self._start_late()
-        request = Request(scope, send, hold, duck)
+        request = Request(scope, send, duck._hold or self._start_late(), duck)
         probe = self._health.probe(scope["method"], scope["path"])
         if probe is not None:
             ok, body = await self._health.answer(probe)
@@ -71,25 +70,35 @@ class AsgiApp:
             return
         if duck._draining and duck._options.policy.refuses:
             await request.refuse()
-            return
-        await request.run(self._app, receive)
+        elif request.hold is None:
+            await self._app(scope, receive, send)
+        else:
+            await request.run(self._app, receive, request.hold)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         duck = self.lameduck
-        await WebSocket(scope, send, duck._hold or self._start_late(), duck).run(self._app, receive)
+        hold = duck._hold or self._start_late()
+        if hold is None:
+            await self._app(scope, receive, send)
+        else:
+            await WebSocket(scope, send, hold, duck).run(self._app, receive)
 
-    def _start_late(self) -> Hold:
-        """The server sent no lifespan: it was told not to."""
-        log.warning(
-            "the server sent no ASGI lifespan: signals are held from this first request on, and whether hooks run depends on how "
-            "the server exits; turn the lifespan on"
-        )
-        hold = self.lameduck._start(loop=_running_loop())
-        self.lameduck._stop_at_exit()
+    def _start_late(self) -> Hold | None:
+        """The server sent no lifespan: it was told not to, or there is none."""
+        hold = self.lameduck._start_late(_running_loop())
+        if hold is not None:
+            log.warning(
+                "the server sent no ASGI lifespan: signals are held from this first request on, and whether hooks run depends "
+                "on how the server exits; turn the lifespan on"
+            )
         return hold
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         duck = self.lameduck
+        if _running_loop() is None:
+            log.warning("this server's lifespan runs on another event loop than asyncio's: hooks run when the process exits")
+            await self._app(scope, receive, send)
+            return
         inner = InnerLifespan(self._app, scope)
         await receive()
         answer = await inner.startup()
@@ -102,7 +111,7 @@ class AsgiApp:
             else:
                 if inner.speaks:
                     # So that the report knows it, and it cannot cost the flush hooks their time.
-                    duck._hook("close", "lifespan", inner.shutdown, LAST, None)
+                    duck._hook("close", "lifespan", inner.shutdown, LAST, None, once=True)
         await send(answer)
         if answer["type"] == "lifespan.startup.failed":
             return
@@ -172,14 +181,14 @@ class Request:
     """One HTTP request in flight."""
 
     __slots__ = (
-        "_app_headers", "_duck", "_handle", "_hold", "_loop", "_over", "_send", "_since", "_task", "_why", "begun", "scope",
+        "_app_headers", "_duck", "_handle", "_loop", "_over", "_send", "_since", "_task", "_why", "begun", "hold", "scope",
     )  # fmt: skip
 
-    def __init__(self, scope: Scope, send: Send, hold: Hold, duck: Lameduck) -> None:
+    def __init__(self, scope: Scope, send: Send, hold: Hold | None, duck: Lameduck) -> None:
         self.scope = scope
         self.begun = False
         self._send = send
-        self._hold = hold
+        self.hold = hold
         self._duck = duck
         self._app_headers: Any = ()
         self._handle = 0
@@ -187,8 +196,8 @@ class Request:
         self._why: str | None = None
         """Why its task is being cancelled: ``end``, ``force``."""
 
-    async def run(self, app: Application, receive: Receive) -> None:
-        duck, hold = self._duck, self._hold
+    async def run(self, app: Application, receive: Receive, hold: Hold) -> None:
+        duck = self._duck
         self._since = now()
         self._task = _current_task()
         self._loop = duck._loop
@@ -238,7 +247,8 @@ class Request:
 
     async def refuse(self) -> None:
         """Answers 503 a request that came while draining."""
-        self._handle = self._hold.request_began()
+        if self.hold is not None:
+            self._handle = self.hold.request_began()
         try:
             await self._unavailable()
         finally:
@@ -260,7 +270,9 @@ class Request:
         self._end("ended" if self._why == "end" else "refused")
 
     def _announced(self, message: Message) -> Message:
-        hold = self._hold
+        hold = self.hold
+        if hold is None:
+            return message
         announced = hold.announcing_to(self._peer_key()) and self.scope.get("http_version", "1.1") < "2"
         if announced:
             headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"connection"]
@@ -290,7 +302,8 @@ class Request:
         self._duck._live.pop(self._handle, None)
         if outcome is None:
             outcome = "ended" if self._duck._draining and self._is_stream() else "completed"
-        self._hold.request_ended(self._handle, outcome)
+        if self.hold is not None:
+            self.hold.request_ended(self._handle, outcome)
 
     def describe(self, hold: Hold) -> None:
         """After the hand-over: who asked for what."""

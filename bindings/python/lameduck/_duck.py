@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overload
 
 from . import _stacks
-from ._lameduck import Hold
+from ._lameduck import Hold, is_listening
 from ._metrics import prometheus
 from ._notice import Notice
 from ._options import Options, check, named, seconds, whole
@@ -50,10 +50,13 @@ class Exchange(Protocol):
 
 
 class _Registered:
-    __slots__ = ("fn", "id", "name", "order", "stage", "task", "timeout")
+    __slots__ = ("fn", "id", "name", "once", "order", "stage", "task", "timeout")
 
-    def __init__(self, id: int, stage: str, name: str, fn: Hook, order: int, timeout: float | None) -> None:
+    def __init__(
+        self, id: int, stage: str, name: str, fn: Hook, order: int, timeout: float | None, once: bool
+    ) -> None:
         self.id, self.stage, self.name, self.fn, self.order, self.timeout = id, stage, name, fn, order, timeout
+        self.once = once
         self.task: asyncio.Task[None] | None = None
 
 
@@ -75,13 +78,14 @@ class Lameduck:
         self._hooks: dict[int, _Registered] = {}
         self._jobs: dict[int, Job] = {}
         self._live: dict[int, Exchange] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._beats = False
         self._next_id = 1
         self._wanted = True
         self._draining = False
         self._final: dict[str, Any] | None = None
         self._handlers: dict[int, Any] = {}
+        self._by_itself = False
         self.drain_notice = Notice()
         """Given when draining begins: end streams, stop consuming."""
         self.stop_notice = Notice()
@@ -101,6 +105,11 @@ class Lameduck:
     def ready(self) -> bool:
         """Whether this process serves and wants new traffic."""
         return self._wanted and self._hold is not None and self._final is None
+
+    @property
+    def _wants_traffic(self) -> bool:
+        """What a probe is told; whoever asks without a server, as a test does, is served."""
+        return self._wanted and self._final is None
 
     @property
     def report(self) -> dict[str, Any] | None:
@@ -233,7 +242,7 @@ class Lameduck:
         if error is not None and isinstance(error, Exception):
             hold.describe_cause(_sentence(error))
             hold.handle("shutdown", cause="uncaught_exception", ever_accepted=True)
-        hold.server_stopped()
+        self._server_stopped()
 
     def _release(self) -> None:
         if self._hold is not None:
@@ -257,7 +266,7 @@ class Lameduck:
         """A parent that ends this process kills it after so many seconds."""
         if "grace" not in self._given:
             self._options = check(self._given, ceiling)
-        elif (self._options.policy.budget or 0) > ceiling:
+        elif (budget := self._options.policy.budget) is None or budget > ceiling:
             log.warning(
                 "the parent process kills this one %g s after it told it to stop, sooner than its deadline: "
                 "let grace be %g at most, or raise what the parent allows",
@@ -268,6 +277,8 @@ class Lameduck:
     def _start(self, loop: asyncio.AbstractEventLoop | None = None, fencing: str | None = None) -> Hold:
         """After the server has installed its signal handlers, in the process that serves. Once."""
         with self._lock:
+            if self._final is not None:
+                self._again()
             hold = self._here()
             if hold is not None:
                 return hold
@@ -288,6 +299,23 @@ class Lameduck:
             log.warning("%s", warning)
         return hold
 
+    def _start_late(self, loop: asyncio.AbstractEventLoop | None = None) -> Hold | None:
+        """A request came and nobody has started it. Not in a test that calls the application without a server."""
+        if not is_listening():
+            return None
+        hold = self._start(loop)
+        self._stop_at_exit()
+        return hold
+
+    def _again(self) -> None:
+        """The process lives on and serves again, as in a test that starts the application several times."""
+        self._release()
+        self._hold, self._pid, self._final = None, None, None
+        self._draining = self._beats = self._by_itself = False
+        self._wanted = True
+        self._hooks = {id: hook for id, hook in self._hooks.items() if not hook.once}
+        self.drain_notice, self.stop_notice, self._done_notice = Notice(), Notice(), Notice()
+
     def _new_hold(self, fencing: str) -> Hold:
         options = self._options
         stacks = _stacks.signal_for_stacks()
@@ -305,6 +333,7 @@ class Lameduck:
         """The server has drained: from its own shutdown event."""
         hold = self._here()
         if hold is not None:
+            self._by_itself = hold.phase == "serving"
             hold.server_stopped()
 
     def _stop_at_exit(self) -> None:
@@ -312,14 +341,16 @@ class Lameduck:
 
         def stopped() -> None:
             if self._hold is not None and self._final is None:
-                self._hold.server_stopped()
+                self._server_stopped()
                 self._done_notice.wait()
 
         Finalize(None, stopped, exitpriority=LAST)
 
     # Hooks.
 
-    def _hook(self, stage: str, name: str, fn: Hook | None, order: int, timeout: float | None) -> object:
+    def _hook(
+        self, stage: str, name: str, fn: Hook | None, order: int, timeout: float | None, once: bool = False
+    ) -> object:
         named(f"{stage} hook", name)
         whole(f"order of {stage} hook '{name}'", order)
         limit = None if timeout is None else seconds(f"timeout of {stage} hook '{name}'", timeout)
@@ -334,7 +365,7 @@ class Lameduck:
             raise TypeError(f"lameduck: {stage} hook '{name}' is a function, not {fn!r}")
         with self._lock:
             hold = self._here()
-            hook = _Registered(self._new_id(), stage, name, fn, order, limit)
+            hook = _Registered(self._new_id(), stage, name, fn, order, limit, once)
             if hold is not None:
                 refused = self._register(hold, hook)
                 if refused is not None:
@@ -503,6 +534,9 @@ class Lameduck:
         level = logging.WARNING if lost else logging.INFO
         log.log(level, "report: %s", json.dumps(self._final, ensure_ascii=False), extra={"lameduck_report": self._final})
         self.stop_notice._give()
+        if self._by_itself:
+            # Nobody asked the process to end: it may live on, with its own signals and without a deadline.
+            hold.release()
         self._done_notice._give()
 
 

@@ -26,7 +26,7 @@ class Health:
 
     async def answer(self, probe: str) -> tuple[bool, bytes]:
         """For event loops."""
-        if probe == "live" or not self._duck.ready:
+        if probe == "live" or not self._duck._wants_traffic:
             return self._answer(probe, {})
         checks = self._duck._options.checks
         outcomes = await asyncio.gather(*(self._outcome(name) for name in checks))
@@ -34,7 +34,7 @@ class Health:
 
     def answer_in_thread(self, probe: str) -> tuple[bool, bytes]:
         """For threads."""
-        if probe == "live" or not self._duck.ready:
+        if probe == "live" or not self._duck._wants_traffic:
             return self._answer(probe, {})
         results: dict[str, str] = {}
 
@@ -69,7 +69,7 @@ class Health:
 
     def _answer(self, probe: str, checks: dict[str, str]) -> tuple[bool, bytes]:
         # The server may have been asked to stop while the checks ran.
-        ok = probe == "live" or (self._duck.ready and all(one == "ok" for one in checks.values()))
+        ok = probe == "live" or (self._duck._wants_traffic and all(one == "ok" for one in checks.values()))
         body: dict[str, Any] = {"status": "ok" if ok else "unavailable", "phase": self._duck.phase}
         if checks:
             body["checks"] = checks

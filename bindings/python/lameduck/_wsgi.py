@@ -47,6 +47,8 @@ class WsgiApp:
         if probe is not None:
             ok, text = self._health.answer_in_thread(probe)
             return _respond(start_response, "200 OK" if ok else "503 Service Unavailable", text)
+        if hold is None:
+            return self._app(environ, start_response)
         request = Request(environ, hold, duck)
         if duck._draining and duck._options.policy.refuses:
             request.finish("refused")
@@ -75,12 +77,11 @@ class WsgiApp:
             return body
         return Body(body, request)
 
-    def _start_late(self, environ: Environ) -> Hold:
+    def _start_late(self, environ: Environ) -> Hold | None:
         """Nobody started it: the server has no hook for that, or was not given it."""
-        if "gunicorn" in environ.get("SERVER_SOFTWARE", ""):
+        hold = self.lameduck._start_late()
+        if hold is not None and "gunicorn" in environ.get("SERVER_SOFTWARE", ""):
             log.warning("run gunicorn with `-c python:lameduck.gunicorn`: connections are then told that they close")
-        hold = self.lameduck._start()
-        self.lameduck._stop_at_exit()
         return hold
 
 

@@ -38,6 +38,13 @@ mod _lameduck {
         lameduck::environment::report_file(|name| variables.get(name).cloned())
     }
 
+    /// Whether this process has a listening socket: it is a server, not a test that calls an application.
+    #[pyfunction]
+    fn is_listening() -> bool {
+        // Where that cannot be known it is taken for a server.
+        lameduck_host::listeners::listeners().map_or(true, |found| !found.is_empty())
+    }
+
     /// Whether standard input is a terminal.
     #[pyfunction]
     fn stdin_is_terminal() -> bool {

@@ -7,9 +7,9 @@ Run it with a Python that has lameduck and requirements.txt installed; `make tab
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -35,6 +35,7 @@ SERVERS = {
         "",
         2,
     ),
+    "gunicorn, its ASGI worker, 2 workers": (f"{GUNICORN} --worker-class asgi --workers 2 {{module}}:asgi", "", 2),
     "gunicorn, gthread, 2 workers": (
         f"{GUNICORN} --worker-class gthread --workers 2 --threads 8 {{module}}:wsgi",
         "-c python:lameduck.gunicorn",
@@ -44,6 +45,7 @@ SERVERS = {
     "granian": ("granian {module}:asgi --interface asgi --port {port} --log-level warning", "", 1),
     "granian, 2 workers": ("granian {module}:asgi --interface asgi --workers 2 --port {port} --log-level warning", "", 2),
     "granian, WSGI": ("granian {module}:wsgi --interface wsgi --port {port} --log-level warning", "", 1),
+    "aiohttp": ("python {module}.py {port}", "", 1),
 }
 
 
@@ -84,10 +86,8 @@ def faults(name, plain, wrapped):
 
 
 def versions():
-    names = [line.split("==")[0] for line in (HERE / "requirements.txt").read_text().split() if "==" in line]
-    servers = [name for name in names if name in ("uvicorn", "hypercorn", "gunicorn", "granian", "uvloop")]
-    script = "from importlib.metadata import version; import sys; print(*(f'{n} {version(n)}' for n in sys.argv[1:]), sep=', ')"
-    return subprocess.run([sys.executable, "-c", script, *servers], capture_output=True, text=True, check=True).stdout.strip()
+    servers = ("aiohttp", "granian", "gunicorn", "hypercorn", "uvicorn", "uvloop")
+    return ", ".join(f"{name} {version(name)}" for name in servers)
 
 
 def main():

@@ -17,7 +17,7 @@ def test_mypy():
 
 
 def test_pyright():
-    check("pyright", "--pythonversion", "3.10", "lameduck", "tests/consumer.py")
+    check("pyright", "--pythonpath", sys.executable, "--pythonversion", "3.10", "lameduck", "tests/consumer.py")
 
 
 def test_both_refuse_what_is_wrong(tmp_path):
