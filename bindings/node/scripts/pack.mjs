@@ -5,9 +5,9 @@
 //   … --as-built                             with the addon that `make build` has made, which needs this machine's glibc
 // The addons are optional dependencies of `lameduck`, one package a platform; npm installs the one that fits.
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { compileFor } from './compile.mjs';
 import { PLATFORMS, packageOf } from './platforms.mjs';
@@ -33,17 +33,22 @@ function pack(content, fill) {
   }
 }
 
+/** What npm would pack here, but the addon. */
+function published() {
+  const listed = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts', '--loglevel=error'], { cwd: here('.'), encoding: 'utf8' });
+  return JSON.parse(listed)[0].files.map(({ path }) => path).filter((path) => path !== 'package.json' && !path.endsWith('.node'));
+}
+
 function packMain() {
-  const { scripts, devDependencies, ...published } = manifest;
+  const { scripts, devDependencies, ...content } = manifest;
   const optionalDependencies = Object.fromEntries(PLATFORMS.map((platform) => [packageOf(platform), version]));
-  pack({ ...published, files: [...manifest.files, ...LICENSES], optionalDependencies }, (folder) => {
+  pack({ ...content, files: [...manifest.files, ...LICENSES], optionalDependencies }, (folder) => {
     const doors = manifest.files.filter((name) => name.endsWith('.*')).map((name) => name.slice(0, -1));
     const isDoor = (name) => doors.some((door) => name.startsWith(door));
-    for (const file of readdirSync(here('.')).filter(isDoor)) copyFileSync(here(file), join(folder, file));
-    cpSync(here('dist'), join(folder, 'dist'), { recursive: true });
-    mkdirSync(join(folder, 'native'));
-    copyFileSync(here('native/index.d.ts'), join(folder, 'native/index.d.ts'));
-    copyFileSync(here('README.md'), join(folder, 'README.md'));
+    for (const file of published()) {
+      mkdirSync(dirname(join(folder, file)), { recursive: true });
+      copyFileSync(here(file), join(folder, file));
+    }
   });
 }
 
