@@ -16,6 +16,7 @@ const FRAMEWORKS = [
   { name: 'Fastify 5', program: 'fastify/graceful.mjs', closes: 'fastify' },
   { name: 'Koa', program: 'koa/graceful.mjs', closes: 'journal' },
   { name: 'Hono', program: 'hono/graceful.mjs', closes: 'journal' },
+  { name: 'Vite as middleware', program: 'vite/server.mjs', load: { path: '/page', headers: { Host: 'localhost' } }, closes: 'vite' },
   { name: 'NestJS over Express', program: 'nestjs/graceful.ts', load: JSON_BODY, closes: 'nest' },
   { name: 'NestJS over Fastify', program: 'nestjs/graceful.ts', load: JSON_BODY, closes: 'nest', env: { ADAPTER: 'fastify' } },
 ];
@@ -26,8 +27,8 @@ async function stopUnderLoad(t, program, { env, load = RAW }) {
   const clients = startClients(server.port, 8, load);
   t.after(() => clients.stop());
   const slow = await connect(server.port);
-  const answer = slow.request('/slow').then(({ status }) => status, (error) => error.message);
-  await sleep(200);
+  const answer = slow.request('/slow', { headers: load.headers }).then(({ status }) => status, (error) => error.message);
+  while (clients.answered < 20) await sleep(10);
   server.signal();
   clients.moveOn();
   return { server, clients, answer };
@@ -40,11 +41,10 @@ for (const { name, program, closes, ...options } of FRAMEWORKS) {
     assert.equal(await answer, 200);
     const end = await server.end();
     assert.deepEqual(clients.failures, []);
-    assert.ok(clients.answered > 20, `only ${clients.answered} requests`);
     assertReport(end, 0);
-    assert.ok(end.after < 3000, `took ${end.after} ms`);
     if (!closes) return;
     assert.equal(hook(end.report, closes).result, 'ok');
+    if (closes === 'vite') return;
     const written = server.journal().split('\n');
     assert.ok(written.filter((line) => line !== '').length >= clients.answered + 1, 'an answer was given for what was never written');
     if (closes === 'nest') assert.match(server.journal(), /shut down: SIGTERM\n$/);
@@ -53,24 +53,26 @@ for (const { name, program, closes, ...options } of FRAMEWORKS) {
 
 /** What goes wrong without lameduck, in the way that each framework's documentation teaches. */
 const USUAL = [
-  { name: 'Fastify 5 with close-with-grace', program: 'fastify/plain.mjs', wrong: /status 503/ },
-  { name: 'NestJS with enableShutdownHooks()', program: 'nestjs/plain.ts', load: JSON_BODY, wrong: /status 500|ECONNRESET/ },
-  { name: 'Koa with server.close()', program: 'koa/plain.mjs', wrong: 'stays' },
-  { name: 'Hono with server.close()', program: 'hono/plain.mjs', wrong: 'stays' },
-  { name: 'Express 5 with server.close()', program: 'express/plain.mjs', wrong: 'stays' },
+  { name: 'Fastify 5 with close-with-grace', program: 'fastify/plain.mjs' },
+  { name: 'NestJS with enableShutdownHooks()', program: 'nestjs/plain.ts', load: JSON_BODY },
+  { name: 'Koa with server.close()', program: 'koa/plain.mjs', stays: true },
+  { name: 'Hono with server.close()', program: 'hono/plain.mjs', stays: true },
+  { name: 'Express 5 with server.close()', program: 'express/plain.mjs', stays: true },
 ];
 
-for (const { name, program, wrong, ...options } of USUAL) {
-  test(`${name} ${wrong === 'stays' ? 'goes on while its clients do' : 'fails requests'}`, async (t) => {
+for (const { name, program, stays, ...options } of USUAL) {
+  test(`${name} ${stays ? 'goes on while its clients do' : 'fails requests'}`, async (t) => {
     const { server, clients } = await stopUnderLoad(t, program, options);
-    if (wrong === 'stays') {
+    if (stays) {
       const { answered } = clients;
       await sleep(1500);
       assert.equal(server.child.exitCode, null);
       assert.ok(clients.answered > answered);
     } else {
-      await Promise.race([server.end(), sleep(2000)]);
-      assert.match(clients.failures.join('; '), wrong);
+      // 503 or 500 while it closes, and whoever is still connected then is cut: which of them is a race.
+      await Promise.race([server.end(), clients.gone]);
+      await sleep(100);
+      assert.ok(clients.failures.length > 0);
     }
   });
 }

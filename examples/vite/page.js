@@ -1,0 +1,3 @@
+export function render(url) {
+  return `<!doctype html><script type="module" src="/@vite/client"></script><p>hello, ${encodeURIComponent(url)}</p>\n`;
+}
