@@ -83,7 +83,10 @@ test-resources: node tests/resources/node_modules/.package-lock.json
 .PHONY: test-rolling
 test-rolling: node tests/rolling/node_modules/.package-lock.json
 	tests/rolling/setup.sh
-	node tests/rolling/run.mjs
+	node tests/rolling/run.mjs --restarts 4 --hold stream,websocket
+	for server in fastify hono; do \
+	  node tests/rolling/run.mjs --server $$server --balancer nginx,haproxy-tcp --restarts 2 --hold stream,websocket; \
+	done
 
 .PHONY: test-defer
 test-defer: need-cargo need-python
@@ -107,7 +110,14 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	tests/defer/run.py --rounds 10
 	! tests/defer/run.py --held-only --fencing never
 	! node tests/rolling/run.mjs --server plain
-	node tests/rolling/run.mjs --restarts 20
+	for server in lameduck fastify hono; do \
+	  node tests/rolling/run.mjs --server $$server --balancer nginx,haproxy-http,haproxy-tcp --restarts 20 --clients 180 --least 1000 \
+	    --hold stream,websocket; \
+	done
+	node tests/rolling/run.mjs --balancer haproxy-http2 --restarts 20 --hold stream
+	for example in fastify koa hono; do \
+	  JOURNAL=/dev/null $(LAMEDUCK) drill -- node --import ./bindings/node/test/support/examples.mjs examples/$$example/graceful.mjs; \
+	done
 
 FUZZ_SECONDS ?= 3600
 

@@ -38,11 +38,12 @@ impl Stage {
 pub enum HookResult {
     /// It threw, with this message.
     Failed(String),
-    /// Its stage's time was over before its turn came.
+    /// Its stage was ended while hooks before it were still running.
     NotRun,
     /// It succeeded.
     Ok,
-    /// It was abandoned at its timeout or at the end of its stage.
+    /// It was abandoned at its timeout or at the end of its stage. One whose turn comes when that is over
+    /// already is called all the same, for what it does at once, and abandoned in the same breath.
     TimedOut,
 }
 

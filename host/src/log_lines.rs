@@ -74,7 +74,11 @@ impl LogLines {
     /// The lines to write now. `report` is the machine's, as it is now, with what its driver adds. Ask after every drained
     /// input, and every few hundred milliseconds.
     pub fn poll(&mut self, machine: &Machine, report: &Report, now: Time) -> Vec<Line> {
-        // In this order: whatever a step waited for comes before the step, and the last word last.
+        // In this order: first why it stops; what a step waited for before the step, and the last word last.
+        if self.marks == 0 && !report.timeline.is_empty() {
+            self.marks = 1;
+            self.mark(machine, report, 0, now);
+        }
         self.hooks.resize(report.hooks.len(), Hook::default());
         for (number, hook) in report.hooks.iter().enumerate() {
             self.hook(number, hook, now);
@@ -186,6 +190,9 @@ impl LogLines {
             "failed" => {
                 let error = one_line(error.as_deref().unwrap_or_default());
                 self.warn(format!("{named} failed after {took}: {error}"));
+            }
+            "timed_out" if took_ms.is_none_or(|took| took.0.is_zero()) => {
+                self.warn(format!("{named} had no time left: it was called, and not waited for"));
             }
             "timed_out" => {
                 self.warn(format!("{named} did not end within {took}; not waiting for it"));

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 /**
  * Balancers by name. `command` and `config` make one in front of two ports; `settle` is how long it may take to trust a server that
- * came back; `server` is the program behind it, when it is not the Express server.
+ * came back; `server` is the program behind it, when it can be no other; `holds`, what can be held through it, when that is not all.
  */
 export const balancers = {
   // The open-source nginx has no active checks: it learns from `Connection: close` and from refused connections, which it retries
@@ -29,6 +29,10 @@ http {
   scgi_temp_path ${folder}/temp/scgi;
   client_body_buffer_size 128k;
   keepalive_requests 1000000;
+  map $http_upgrade $connection_upgrade {
+    default upgrade;
+    '' '';
+  }
   upstream servers {
     server 127.0.0.1:${a} max_fails=1 fail_timeout=1s;
     server 127.0.0.1:${b} max_fails=1 fail_timeout=1s;
@@ -39,7 +43,8 @@ http {
     location / {
       proxy_pass http://servers;
       proxy_http_version 1.1;
-      proxy_set_header Connection "";
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $connection_upgrade;
     }
   }
 }
@@ -48,7 +53,7 @@ http {
   'haproxy-http': { ...haproxy('http') },
   'haproxy-tcp': { ...haproxy('tcp') },
   // Clients speak HTTP/1.1 to it, it speaks HTTP/2 to the servers, many requests on few connections.
-  'haproxy-http2': { ...haproxy('http', 'proto h2 check-proto h2'), server: 'server-http2.mjs' },
+  'haproxy-http2': { ...haproxy('http', 'proto h2 check-proto h2'), server: 'server-http2.mjs', holds: ['stream'] },
 };
 
 function haproxy(mode, more = '') {
@@ -63,6 +68,7 @@ defaults
   timeout connect 5s
   timeout client 60s
   timeout server 60s
+  timeout tunnel 60s
 frontend clients
   bind 127.0.0.1:${port}
   default_backend servers

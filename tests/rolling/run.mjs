@@ -1,6 +1,6 @@
 // Rolling restarts of two servers behind a real balancer, under load; fails when one request fails.
-//   node run.mjs [--balancer nginx|haproxy-http|haproxy-tcp|haproxy-http2|all] [--server lameduck|plain|close|stoppable|http-terminator|…+2s]
-//                [--restarts 6] [--clients 60]
+//   node run.mjs [--balancer nginx,haproxy-http,haproxy-tcp,haproxy-http2|all] [--restarts 6] [--clients 60]
+//                [--server lameduck|fastify|hono|plain|close|stoppable|http-terminator|…+2s] [--hold stream,websocket] [--least 0]
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, existsSync } from 'node:fs';
@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { balancers, startBalancer } from './balancers.mjs';
+import { startHolding } from './hold.mjs';
 import { startLoad } from './load.mjs';
 
 const { values } = parseArgs({
@@ -20,10 +21,18 @@ const { values } = parseArgs({
     server: { type: 'string', default: 'lameduck' },
     restarts: { type: 'string', default: '6' },
     clients: { type: 'string', default: '60' },
+    hold: { type: 'string', default: '' },
+    least: { type: 'string', default: '0' },
   },
 });
-const names = values.balancer === 'all' ? Object.keys(balancers) : [values.balancer];
+/** The programs that are not the Express server. */
+const PROGRAMS = { fastify: 'server-fastify.mjs', hono: 'server-hono.mjs' };
+const fits = (name) => !(values.server in PROGRAMS && balancers[name].server);
+const names = values.balancer === 'all' ? Object.keys(balancers).filter(fits) : values.balancer.split(',');
 if (!names.every((name) => name in balancers)) throw new Error(`no balancer ${values.balancer}; there are ${Object.keys(balancers).join(', ')} and all`);
+if (!names.every(fits)) throw new Error(`${names.find((name) => !fits(name))} speaks to ${balancers[names.find((name) => !fits(name))].server}, not to ${values.server}`);
+const kinds = values.hold.split(',').filter((kind) => kind !== '');
+if (!kinds.every((kind) => ['stream', 'websocket'].includes(kind))) throw new Error(`--hold takes stream and websocket, not ${values.hold}`);
 const restarts = Number(values.restarts);
 /** A server that takes longer than this to stop or to start has failed. */
 const PATIENCE = 16_000;
@@ -81,7 +90,7 @@ const get2 = (port, path) => new Promise((resolve) => {
 });
 
 async function startServer(name, port) {
-  const { server = 'server.mjs' } = balancers[name];
+  const { server = PROGRAMS[values.server] ?? 'server.mjs' } = balancers[name];
   const program = fileURLToPath(new URL(server, import.meta.url));
   const child = watch(spawn(process.execPath, [program, values.server], {
     env: { ...process.env, PORT: String(port), NODE_ENV: 'production' },
@@ -122,6 +131,7 @@ async function roll(name) {
   await sleep(balancers[name].settle);
 
   const load = startLoad(front, { clients: Number(values.clients) });
+  const held = startHolding(front, kinds.filter((kind) => (balancers[name].holds ?? kinds).includes(kind)));
   await sleep(1500);
   const marks = [];
   for (let n = 0; n < restarts; n++) {
@@ -133,12 +143,14 @@ async function roll(name) {
     marks.push({ began, ...end });
     process.stderr.write(`\r${name}: restart ${n + 1}/${restarts}`);
   }
+  const { ended, failures } = await held.stop();
   const result = await load.stop();
+  result.failures.push(...failures);
   process.stderr.write('\r\x1b[K');
   for (const child of [...servers, balancer]) process.kill(-child.pid, 'SIGKILL');
   await Promise.all([...servers, balancer].map((child) => child.gone));
   const log = join(folder, 'error.log');
-  return { name, marks, log: existsSync(log) ? readFileSync(log, 'utf8') : balancer.said, ...result };
+  return { name, marks, log: existsSync(log) ? readFileSync(log, 'utf8') : balancer.said, ended, ...result };
 }
 
 const quantile = (sorted, q) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))];
@@ -161,6 +173,7 @@ function print({ name, marks, requests, posts, latencies, failures, seconds, log
   if (failures.length > 0 && log) console.error(log.split('\n').slice(-6).join('\n'));
 }
 
+const left = [];
 console.log('| balancer | server | restarts | requests | POST | requests/s | failed | failed per restart | p50 | p99 | p99.9 | max | SIGTERM to exit |');
 console.log('|---|---|---|---|---|---|---|---|---|---|---|---|---|');
 let ok = true;
@@ -168,10 +181,22 @@ for (const name of names) {
   const result = await roll(name);
   print(result);
   if (result.failures.length > 0) ok = false;
+  const rate = Math.round(result.requests / result.seconds);
+  if (rate < Number(values.least)) {
+    ok = false;
+    console.error(`  only ${rate} requests/s went through, less than ${values.least}: a busy machine, or too few --clients`);
+  }
+  for (const [kind, times] of Object.entries(result.ended)) {
+    left.push(`${name}: the held ${kind} was ended ${times} times in its protocol's manner, and came back`);
+    if (times > 0 || restarts < 2) continue;
+    ok = false;
+    console.error(`  the held ${kind} was never ended`);
+  }
   for (const { code, signal, said } of result.marks) {
     if (code === 0 || (values.server === 'plain' && signal === 'SIGTERM')) continue;
     ok = false;
     console.error(`  a server left with ${code ?? signal}; it said:\n${said}`);
   }
 }
+for (const line of left) console.log(line);
 process.exit(ok ? 0 : 1);

@@ -1,5 +1,6 @@
 // The HTTP/2 server that is restarted. PORT says where; the argument says who stops it: lameduck | plain | close.
 import http2 from 'node:http2';
+import { sendEvents } from './events.mjs';
 
 const strategy = process.argv[2] ?? 'lameduck';
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -11,6 +12,8 @@ const server = http2.createServer(async (req, res) => {
   const [, route, id] = req.url.split('/');
   if (route === 'readyz') {
     res.writeHead(ready ? 200 : 503).end();
+  } else if (route === 'events') {
+    sendEvents(res);
   } else if (route === 'echo') {
     const body = [];
     for await (const chunk of req) body.push(chunk);

@@ -1,6 +1,7 @@
 // The Express server that is restarted. PORT says where; the argument says who stops it:
 //   lameduck | plain | close | stoppable | http-terminator, the last three also with `+2s`: readiness fails, wait, then stop.
 import express from 'express';
+import { echoMessages, sendEvents } from './events.mjs';
 
 const [strategy, wait] = (process.argv[2] ?? 'lameduck').split('+');
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -21,9 +22,12 @@ app.post('/echo', express.raw({ type: '*/*', limit: '1mb' }), async (req, res) =
   res.type('application/octet-stream').send(req.body);
 });
 
+app.get('/events', (_req, res) => sendEvents(res));
+
 const server = app.listen(Number(process.env.PORT), '127.0.0.1');
 // Longer than a balancer keeps its idle connections: the ordinary advice for a server behind one.
 server.keepAliveTimeout = 75_000;
+echoMessages(server);
 
 /** Makes the function that stops the server, by strategy. */
 const strategies = {

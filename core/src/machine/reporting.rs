@@ -108,6 +108,10 @@ impl Machine {
                 HookResult::Ok => continue,
                 HookResult::Failed(error) => format!("failed: {error}"),
                 HookResult::NotRun => String::from("did not run: no time was left"),
+                // It was called all the same: what it does at once is done.
+                HookResult::TimedOut if took.is_zero() => {
+                    String::from("had no time left: it was called, and not waited for")
+                }
                 HookResult::TimedOut => {
                     format!("did not end within {}", crate::policy::text(*took))
                 }

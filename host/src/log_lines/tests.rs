@@ -1,6 +1,6 @@
 use lameduck::{
     ConnectionId, Effect, Event, HookId, JobId, JobSource, ListenerId, NewRequests, OnDrain,
-    Outcome, Policy, Protocol, RequestId, RequestKind, Settings, Stage,
+    Outcome, Phase, Policy, Protocol, RequestId, RequestKind, Settings, Stage,
 };
 
 use super::*;
@@ -81,8 +81,10 @@ impl Server {
                 | Effect::CloseIdle { connection, .. } => Event::ConnectionClosed { connection },
                 _ => continue,
             };
-            self.machine.handle(event, at(ms)).unwrap();
-            self.machine.tick(at(ms));
+            if self.machine.phase() != Phase::Done {
+                self.machine.handle(event, at(ms)).unwrap();
+                self.machine.tick(at(ms));
+            }
         }
         let mut report = self.machine.report(at(ms));
         report.cause_detail = self.detail.map(str::to_owned);
@@ -262,4 +264,27 @@ fn one_word_for_a_cause_without_detail() {
     server.detail = None;
     server.stop(Cause::ParentGone, 0);
     assert!(server.texts()[0].starts_with("stopping: parent_gone; "), "{:?}", server.texts());
+}
+
+#[test]
+fn a_hook_that_had_no_time_is_not_said_to_have_been_slow() {
+    let grace = Some(Grace::Limited(Duration::ZERO));
+    let mut server = Server::new(&Settings { grace, ..Settings::default() });
+    server.hook(1, Stage::Close, "pool", None);
+    server.stop(Cause::Terminate, 0);
+    assert_eq!(
+        server.texts(),
+        [
+            "stopping: SIGTERM (terminate); 0 requests on 0 connections; readiness fails from now on; drain deadline \
+             after 0s, gone after 0s at the latest",
+            "no window: grace is 0",
+            "close hook 'pool' had no time left: it was called, and not waited for",
+            "drain deadline after 0s: still waiting for listeners to close",
+            "deadline of the close hooks after 0s: still waiting for 1 hook: close hook 'pool', 0s",
+            "the drain deadline is near; abort signals fired after 0s",
+            "closing after 0s: every request has its verdict",
+            "done in 0s, exit code 1: 0 completed, 0 client gone, 0 refused, 0 ended, 0 forced; lost: close hook 'pool' \
+             had no time left: it was called, and not waited for",
+        ]
+    );
 }
