@@ -1,6 +1,9 @@
 // What an operator sees while it runs and while it stops: metrics, blockers, log lines.
 import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import http2 from 'node:http2';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import WebSocket from 'ws';
 import { connect, head, request } from './support/client.mjs';
@@ -121,6 +124,38 @@ test('logger: an object of the shape of pino or console takes the lines instead'
   assertReport(end, 0);
   assert.ok(server.events.filter(({ event }) => event === 'log').length >= 2);
   assert.doesNotMatch(end.stderr, /^lameduck/m);
+});
+
+for (const [how, make] of [
+  ['through a transport, which is a thread', (require) => require('pino')({ base: undefined }, require('pino').transport({ target: 'pino/file', options: { destination: process.env.PINO } }))],
+  ['asynchronously', (require) => require('pino')({ base: undefined }, require('pino').destination({ dest: process.env.PINO, sync: false }))],
+]) {
+  test(`the real pino, ${how}: it has every line to the last, each with its level`, async (t) => {
+    const file = join(mkdtempSync(join(tmpdir(), 'lameduck-pino-')), 'log');
+    t.after(() => rmSync(dirname(file), { recursive: true }));
+    const server = await start(t, {
+      env: { PINO: file },
+      options: `({ require }) => ({ grace: 3000, window: 200, quiet: 100, logger: (${make})(require) })`,
+      setup: ({ duck }) => duck.onClose('pool', () => { throw new Error('no pool'); }),
+    });
+    server.signal();
+    const end = await server.end();
+    assertReport(end, 1);
+    const lines = readFileSync(file, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+    const story = lines.map(({ level, msg }) => `${level} ${msg.replace('lameduck: ', '').split(/[ :]/, 1)[0]}`);
+    assert.deepEqual(story.slice(-7), ['30 listener', '30 listener', '30 closing', '40 close', '40 close', '40 done', '30 report']);
+    assert.deepEqual(JSON.parse(lines.at(-1).msg.replace('lameduck: report ', '')), end.report);
+    assert.doesNotMatch(end.stderr, /^lameduck/m);
+  });
+}
+
+test('console takes the lines as its own: warnings go to standard error', async (t) => {
+  const server = await start(t, { options: () => ({ grace: 3000, window: 200, quiet: 100, logger: console }), setup: ({ duck }) => duck.onClose('pool', () => { throw new Error('no pool'); }) });
+  server.signal();
+  assertReport(await server.end(), 1);
+  assert.match(server.stdout, /^lameduck: report \{/m);
+  assert.match(server.stderr, /^lameduck: close hook 'pool' failed/m);
+  assert.doesNotMatch(server.stderr, /^lameduck: stopping/m);
 });
 
 test('a logger that throws does not break the drain', async (t) => {
