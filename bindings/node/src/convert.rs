@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use lameduck::{
-    Cause, ConnectionId, JobOutcome, JobSource, OnDrain, Outcome, Protocol, Refused, RequestKind,
-    Stage, Time,
-};
+use lameduck::{ConnectionId, Refused, Time};
 use napi::bindgen_prelude::BigInt;
 use napi::{Error, Result, Status};
+use serde::de::value::StrDeserializer;
+use serde::de::{self, DeserializeOwned};
 
 pub(crate) fn invalid(reason: impl Into<String>) -> Error {
     Error::new(Status::InvalidArg, reason.into())
@@ -53,58 +52,8 @@ pub(crate) fn refusal(result: std::result::Result<(), Refused>) -> Option<String
     result.err().map(|reason| reason.name().to_owned())
 }
 
-macro_rules! by_name {
-    ($function:ident, $type:ty, $what:literal, $($name:literal => $value:expr),+ $(,)?) => {
-        pub(crate) fn $function(name: &str) -> Result<$type> {
-            match name {
-                $($name => Ok($value),)+
-                _ => Err(invalid(format!(concat!("no ", $what, " is called '{}'"), name))),
-            }
-        }
-    };
-}
-
-by_name!(protocol, Protocol, "protocol",
-    "http1" => Protocol::Http1,
-    "http2" => Protocol::Http2,
-    "websocket" => Protocol::Websocket,
-    "tunnel" => Protocol::Tunnel,
-    "other" => Protocol::Other,
-);
-by_name!(request_kind, RequestKind, "request kind",
-    "long_poll" => RequestKind::LongPoll,
-    "ordinary" => RequestKind::Ordinary,
-    "stream" => RequestKind::Stream,
-    "upload" => RequestKind::Upload,
-);
-by_name!(outcome, Outcome, "outcome",
-    "client_gone" => Outcome::ClientGone,
-    "completed" => Outcome::Completed,
-    "ended" => Outcome::Ended,
-    "refused" => Outcome::Refused,
-);
-by_name!(job_outcome, JobOutcome, "job outcome",
-    "aborted" => JobOutcome::Aborted,
-    "completed" => JobOutcome::Completed,
-    "failed" => JobOutcome::Failed,
-);
-by_name!(job_source, JobSource, "job source",
-    "background" => JobSource::Background,
-    "request" => JobSource::Request,
-);
-by_name!(on_drain, OnDrain, "drain policy",
-    "cancel" => OnDrain::Cancel,
-    "wait" => OnDrain::Wait,
-);
-by_name!(stage, Stage, "stage",
-    "drain" => Stage::Drain,
-    "close" => Stage::Close,
-    "flush" => Stage::Flush,
-);
-
-pub(crate) fn cause(name: &str) -> Result<Cause> {
-    Cause::ALL
-        .into_iter()
-        .find(|cause| cause.name() == name)
-        .ok_or_else(|| invalid(format!("no cause is called '{name}'")))
+/// The value that the core's reports and vectors call `name`.
+pub(crate) fn named<T: DeserializeOwned>(what: &str, name: &str) -> Result<T> {
+    T::deserialize(StrDeserializer::<de::value::Error>::new(name))
+        .map_err(|_| invalid(format!("no {what} is called '{name}'")))
 }

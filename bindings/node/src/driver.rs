@@ -100,7 +100,7 @@ impl Driver {
         now: Option<BigInt>,
     ) -> Result<Option<String>> {
         let now = convert::moment(now)?;
-        let cause = convert::cause(&cause)?;
+        let cause = convert::named("cause", &cause)?;
         let asked = self.machine.handle(Event::Shutdown { cause, ever_accepted }, now);
         if asked.is_err() {
             return Ok(refusal(asked));
@@ -117,7 +117,7 @@ impl Driver {
         ever_accepted: bool,
         now: Option<BigInt>,
     ) -> Result<Option<String>> {
-        self.handle(Event::Shutdown { cause: convert::cause(&cause)?, ever_accepted }, now)
+        self.handle(Event::Shutdown { cause: convert::named("cause", &cause)?, ever_accepted }, now)
     }
 
     #[napi]
@@ -130,7 +130,7 @@ impl Driver {
         now: Option<BigInt>,
     ) -> Result<Option<String>> {
         let connection = convert::connection(connection);
-        let protocol = convert::protocol(&protocol)?;
+        let protocol = convert::named("protocol", &protocol)?;
         self.handle(Event::ConnectionAdopted { connection, protocol, in_flight, announced }, now)
     }
 
@@ -171,7 +171,7 @@ impl Driver {
         now: Option<BigInt>,
     ) -> Result<Option<String>> {
         let connection = convert::connection(connection);
-        let protocol = convert::protocol(&protocol)?;
+        let protocol = convert::named("protocol", &protocol)?;
         self.handle(Event::ConnectionOpened { connection, protocol }, now)
     }
 
@@ -183,7 +183,7 @@ impl Driver {
         now: Option<BigInt>,
     ) -> Result<Option<String>> {
         let connection = convert::connection(connection);
-        let protocol = convert::protocol(&protocol)?;
+        let protocol = convert::named("protocol", &protocol)?;
         self.handle(Event::ConnectionUpgraded { connection, protocol }, now)
     }
 
@@ -222,7 +222,7 @@ impl Driver {
         timeout: Option<f64>,
         now: Option<BigInt>,
     ) -> Result<Option<String>> {
-        let stage = convert::stage(&stage)?;
+        let stage = convert::named("stage", &stage)?;
         let timeout = timeout.map(convert::millis).transpose()?;
         let hook = HookId(hook);
         let refused =
@@ -238,7 +238,7 @@ impl Driver {
         outcome: String,
         now: Option<BigInt>,
     ) -> Result<Option<String>> {
-        let outcome = convert::job_outcome(&outcome)?;
+        let outcome = convert::named("job outcome", &outcome)?;
         self.handle(Event::JobFinished { job: JobId(job), outcome }, now)
     }
 
@@ -251,8 +251,8 @@ impl Driver {
         on_drain: String,
         now: Option<BigInt>,
     ) -> Result<Option<String>> {
-        let source = convert::job_source(&source)?;
-        let on_drain = convert::on_drain(&on_drain)?;
+        let source = convert::named("job source", &source)?;
+        let on_drain = convert::named("drain policy", &on_drain)?;
         self.handle(Event::JobStarted { job: JobId(job), name, source, on_drain }, now)
     }
 
@@ -295,7 +295,7 @@ impl Driver {
         now: Option<BigInt>,
     ) -> Result<Option<String>> {
         let connection = convert::connection(connection);
-        let kind = convert::request_kind(&kind)?;
+        let kind = convert::named("request kind", &kind)?;
         let since = convert::moment(Some(since))?;
         let request = RequestId(request);
         self.handle(Event::RequestDescribed { connection, request, kind, label, since }, now)
@@ -311,7 +311,7 @@ impl Driver {
         now: Option<BigInt>,
     ) -> Result<Option<String>> {
         let connection = convert::connection(connection);
-        let outcome = convert::outcome(&outcome)?;
+        let outcome = convert::named("outcome", &outcome)?;
         let request = RequestId(request);
         self.handle(Event::RequestFinished { connection, request, outcome, flushed }, now)
     }
@@ -349,7 +349,7 @@ impl Driver {
         now: Option<BigInt>,
     ) -> Result<Option<String>> {
         let connection = convert::connection(connection);
-        let kind = convert::request_kind(&kind)?;
+        let kind = convert::named("request kind", &kind)?;
         self.handle(Event::RequestStarted { connection, request: RequestId(request), kind }, now)
     }
 
