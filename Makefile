@@ -53,7 +53,7 @@ python: need-cargo need-python ## Build the Python wheel
 	bindings/python/build.sh
 
 .PHONY: test
-test: test-rust test-node test-python test-resources test-rolling test-defer ## Pass the tests
+test: test-rust test-node test-python test-resources test-deploy-day test-rolling test-defer ## Pass the tests
 
 .PHONY: test-rust
 test-rust: need-cargo
@@ -79,6 +79,12 @@ table-python: python ## Measure what Python servers lose without and with lamedu
 test-resources: node tests/resources/node_modules/.package-lock.json
 	tests/databases/setup.sh
 	cd tests/resources && node --test --test-concurrency=2 *.test.mjs
+
+.PHONY: test-deploy-day
+test-deploy-day: node tests/deploy-day/node_modules/.package-lock.json
+	tests/databases/setup.sh
+	tests/support/install.sh haproxy=haproxy nginx=nginx-light
+	node tests/deploy-day/run.mjs
 
 .PHONY: test-rolling
 test-rolling: node tests/rolling/node_modules/.package-lock.json
@@ -109,6 +115,9 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	cd bindings/node/matrix && node run.mjs --write
 	tests/defer/run.py --rounds 10
 	! tests/defer/run.py --held-only --fencing never
+	! node tests/deploy-day/run.mjs --server plain
+	! node tests/deploy-day/run.mjs --server bare
+	for balancer in haproxy-http nginx; do node tests/deploy-day/run.mjs --balancer $$balancer --restarts 100 || exit 1; done
 	! node tests/rolling/run.mjs --server plain
 	for server in lameduck fastify hono; do \
 	  node tests/rolling/run.mjs --server $$server --balancer nginx,haproxy-http,haproxy-tcp --restarts 20 --clients 180 --least 1000 \

@@ -5,8 +5,11 @@ import net from 'node:net';
 const TIMEOUT = 10_000;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Runs `clients` clients, half of their requests POST; `stop()` resolves with what they saw. */
-export function startLoad(port, { clients, think = 75 }) {
+/**
+ * Runs `clients` clients, which wait `think` milliseconds on average; `make(n)` makes their requests: `{ method, path, body, expected }`,
+ * all bytes. `stop()` resolves with what they saw.
+ */
+export function startLoad(port, { clients, think = 75, make = echo }) {
   const result = { requests: 0, posts: 0, latencies: [], failures: [], began: performance.now() };
   let running = true;
 
@@ -47,7 +50,7 @@ export function startLoad(port, { clients, think = 75 }) {
 const failure = (kind) => Object.assign(new Error(kind), { kind });
 
 /** Every second request is a POST whose body must come back; one in twenty takes 300 ms. */
-function make(n) {
+function echo(n) {
   if (n % 2 === 1) {
     const body = randomBytes(100 + Math.floor(Math.random() * 8000));
     return { method: 'POST', path: '/echo', body, expected: body };

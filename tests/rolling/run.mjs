@@ -1,16 +1,13 @@
 // Rolling restarts of two servers behind a real balancer, under load; fails when one request fails.
 //   node run.mjs [--balancer nginx,haproxy-http,haproxy-tcp,haproxy-http2|all] [--restarts 6] [--clients 60]
 //                [--server lameduck|fastify|hono|plain|close|stoppable|http-terminator|…+2s] [--hold stream,websocket] [--least 0]
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, existsSync } from 'node:fs';
-import http from 'node:http';
+import { existsSync, readFileSync } from 'node:fs';
 import http2 from 'node:http2';
-import net from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { freePort, run, temporaryFolder, until, watch } from '../support/children.mjs';
+import { get, sleep, stop } from '../support/restarts.mjs';
 import { balancers, startBalancer } from './balancers.mjs';
 import { startHolding } from './hold.mjs';
 import { startLoad } from './load.mjs';
@@ -34,51 +31,6 @@ if (!names.every(fits)) throw new Error(`${names.find((name) => !fits(name))} sp
 const kinds = values.hold.split(',').filter((kind) => kind !== '');
 if (!kinds.every((kind) => ['stream', 'websocket'].includes(kind))) throw new Error(`--hold takes stream and websocket, not ${values.hold}`);
 const restarts = Number(values.restarts);
-/** A server that takes longer than this to stop or to start has failed. */
-const PATIENCE = 16_000;
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-const children = new Set();
-const folders = new Set();
-process.on('exit', () => {
-  for (const { pid } of children) {
-    try {
-      process.kill(-pid, 'SIGKILL');
-    } catch {
-      // Gone already.
-    }
-  }
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
-});
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(130));
-
-/** Notes a child so that its whole process group dies with this process, and keeps the end of what it says. */
-function watch(child) {
-  children.add(child);
-  child.said = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (child.said = (child.said + text).slice(-4000)));
-  child.on('error', (error) => (child.said += error.message));
-  child.gone = once(child, 'close').then(([code, signal]) => {
-    children.delete(child);
-    return { code, signal };
-  }, () => children.delete(child));
-  return child;
-}
-
-/** Ports below the ephemeral range: while a server is down, no client's own port may take its place. */
-async function freePort() {
-  for (;;) {
-    const port = 15_000 + Math.floor(Math.random() * 15_000);
-    const free = await new Promise((resolve) => {
-      const probe = net.createServer().once('error', () => resolve(false)).listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
-    });
-    if (free) return port;
-  }
-}
-
-const get = (port, path) => new Promise((resolve) => {
-  http.get({ host: '127.0.0.1', port, path, agent: false, timeout: 2000 }, (res) => resolve(res.resume().statusCode)).on('error', () => resolve(0)).on('timeout', (req) => req?.destroy());
-});
 
 const get2 = (port, path) => new Promise((resolve) => {
   const session = http2.connect(`http://127.0.0.1:${port}`).on('error', () => resolve(0)).on('close', () => resolve(0));
@@ -92,42 +44,18 @@ const get2 = (port, path) => new Promise((resolve) => {
 async function startServer(name, port) {
   const { server = PROGRAMS[values.server] ?? 'server.mjs' } = balancers[name];
   const program = fileURLToPath(new URL(server, import.meta.url));
-  const child = watch(spawn(process.execPath, [program, values.server], {
-    env: { ...process.env, PORT: String(port), NODE_ENV: 'production' },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    detached: true,
-  }));
-  await until(child, () => (server === 'server-http2.mjs' ? get2 : get)(port, '/readyz'));
+  const child = run(process.execPath, [program, values.server], { env: { ...process.env, PORT: String(port), NODE_ENV: 'production' } });
+  await until(child, async () => (await (server === 'server-http2.mjs' ? get2 : get)(port, '/readyz')) === 200);
   return child;
 }
 
-async function until(child, probe) {
-  for (const began = performance.now(); (await probe()) !== 200; await sleep(30)) {
-    if (child.exitCode !== null || performance.now() - began > PATIENCE) throw new Error(`${child.spawnfile} did not come up; it said:\n${child.said}`);
-  }
-}
-
-/** Sends SIGTERM; resolves with how the server went and how long it took. */
-async function stopServer(child) {
-  const began = performance.now();
-  child.kill('SIGTERM');
-  const end = await Promise.race([child.gone, sleep(PATIENCE)]);
-  if (!end) {
-    // As an orchestrator does.
-    child.kill('SIGKILL');
-    return { ...(await child.gone), took: PATIENCE, said: child.said };
-  }
-  return { ...end, took: performance.now() - began, said: child.said };
-}
-
 async function roll(name) {
-  const folder = mkdtempSync(join(tmpdir(), 'lameduck-rolling-'));
-  folders.add(folder);
+  const folder = temporaryFolder('rolling');
   const ports = [await freePort(), await freePort()];
   const front = await freePort();
   const servers = [await startServer(name, ports[0]), await startServer(name, ports[1])];
   const balancer = watch(startBalancer(name, folder, front, ports));
-  await until(balancer, () => get(front, '/item/0'));
+  await until(balancer, async () => (await get(front, '/item/0')) === 200);
   await sleep(balancers[name].settle);
 
   const load = startLoad(front, { clients: Number(values.clients) });
@@ -137,7 +65,7 @@ async function roll(name) {
   for (let n = 0; n < restarts; n++) {
     const which = n % 2;
     const began = performance.now();
-    const end = await stopServer(servers[which]);
+    const end = await stop(servers[which]);
     servers[which] = await startServer(name, ports[which]);
     await sleep(balancers[name].settle);
     marks.push({ began, ...end });
