@@ -128,6 +128,32 @@ test('the client of an event stream hears when to come back, and gets no half ev
   assertVerdict(end.report, 'ended', 3);
 });
 
+test('an event stream over HTTP/2 may have last words, and hears when to come back', async (t) => {
+  const server = await start(t, {
+    options: WINDOW,
+    http2: true,
+    setup: ({ duck, route, say }) => route('/own', (_req, res) => {
+      const ending = duck.eventStream(res, { retry: '4s' });
+      res.writeHead(200, { 'content-type': 'text/event-stream' });
+      res.write('data: hello\n\n');
+      ending.addEventListener('abort', () => res.write('event: bye\ndata: see you\n\n'));
+      say('own');
+    }),
+  });
+  const session = http2.connect(`http://127.0.0.1:${server.port}`).on('error', () => {});
+  t.after(() => session.destroy());
+  let text = '';
+  const stream = session.request({ ':path': '/own' }).setEncoding('utf8').on('data', (data) => (text += data));
+  const over = new Promise((resolve) => stream.on('end', resolve));
+  await server.event('own');
+  server.signal();
+  await over;
+  assert.match(text, /^data: hello\n\nevent: bye\ndata: see you\n\n:\nretry: [2-6]\d{3}\n$/);
+  const end = await server.end();
+  assertReport(end, 0);
+  assertVerdict(end.report, 'ended', 1);
+});
+
 test('what a model streams in answer to a POST, or says to be finite, is an answer: nobody cuts it short', async (t) => {
   const server = await start(t, {
     options: WINDOW,

@@ -251,3 +251,14 @@ test('Socket.IO (examples/socket.io): clients of both transports come back by th
   assertReport(end, 0);
   assert.ok(end.after < 2500, `took ${end.after} ms`);
 });
+
+test('Socket.IO attached after lameduck hides no request from it', async (t) => {
+  const server = await start(t, { options: BUDGET, setup: ({ server, require }) => void new (require('socket.io').Server)(server) });
+  const slow = (await connect(server.port)).request('/slow?ms=800');
+  await server.event('slow');
+  server.signal();
+  assert.equal((await slow).text, 'slow');
+  const end = await server.end();
+  assertReport(end, 0);
+  assertVerdict(end.report, 'completed', 1);
+});
