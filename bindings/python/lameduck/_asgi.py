@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, MutableMapping
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from ._duck import LAST, Lameduck, _ms, in_request, log
 from ._health import Health
-from ._lameduck import Hold, now
+from ._lameduck import Hold
 from ._notice import uncancel
 
 if TYPE_CHECKING:
@@ -48,32 +49,50 @@ class AsgiApp:
         return getattr(self._app, name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # While serving, what this costs is paid for each request: no frame and no call more than it takes.
         kind = scope["type"]
-        if kind != "lifespan":
-            in_request.set(True)
         if kind == "http":
-            await self._http(scope, receive, send)
+            duck = self.lameduck
+            hold = duck._hold or self._start_late()
+            if (self._health.paths or hold is None or duck._draining) and await self._answered(scope, receive, send, hold):
+                return
+            assert hold is not None
+            in_request.set(True)
+            request = Request(scope, send, hold, duck)
+            request.join()
+            failed = True
+            try:
+                await self._app(scope, receive, request.send)
+                failed = False
+            except asyncio.CancelledError:
+                if not request.was_cancelled_here():
+                    raise
+                await request.finish_early()
+            finally:
+                # What raises before it answers is answered 500 by the server; what has begun and did not end has lost its client.
+                request.end_as("completed" if failed and not request.begun else "client_gone")
         elif kind == "websocket":
+            in_request.set(True)
             await self._websocket(scope, receive, send)
         elif kind == "lifespan":
             await self._lifespan(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answered(self, scope: Scope, receive: Receive, send: Send, hold: Hold | None) -> bool:
+        """Whether the request was a probe, was refused, or is not ours to count."""
         duck = self.lameduck
-        request = Request(scope, send, duck._hold or self._start_late(), duck)
         probe = self._health.probe(scope["method"], scope["path"])
         if probe is not None:
             ok, body = await self._health.answer(probe)
-            await request.respond(200 if ok else 503, body)
-            return
-        if duck._draining and duck._options.policy.refuses:
-            await request.refuse()
-        elif request.hold is None:
+            await Request(scope, send, hold, duck).respond(200 if ok else 503, body)
+        elif duck._draining and duck._options.policy.refuses:
+            await Request(scope, send, hold, duck).refuse()
+        elif hold is None:
             await self._app(scope, receive, send)
         else:
-            await request.run(self._app, receive, request.hold)
+            return False
+        return True
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         duck = self.lameduck
@@ -196,43 +215,38 @@ class Request:
         self._why: str | None = None
         """Why its task is being cancelled: ``end``, ``force``."""
 
-    async def run(self, app: Application, receive: Receive, hold: Hold) -> None:
-        duck = self._duck
-        self._since = now()
-        self._task = _current_task()
+    def join(self) -> None:
+        """It begins."""
+        duck, hold = self._duck, self.hold
+        assert hold is not None
+        self._since = monotonic_ns()
         self._loop = duck._loop
+        self._task = None if self._loop is None else asyncio.current_task()
         self._handle = handle = hold.request_began()
         duck._live[handle] = self
         if duck._draining:
             self.describe(hold)
-        failed = True
-        try:
-            await app(self.scope, receive, self.send)
-            failed = False
-        except asyncio.CancelledError:
-            if self._why is None or self._over:
-                raise
-            if self._task is not None and uncancel(self._task) > 0:
-                raise
-            await self._finish_early()
-        finally:
-            # What raises before it answers is answered 500 by the server; what has begun and did not end has lost its client.
-            self._end("completed" if failed and not self.begun else "client_gone")
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         kind = message["type"]
         if kind == "http.response.start":
             self.begun = True
             self._app_headers = message.get("headers", ())
-            message = self._announced(message)
-            await self._send(message)
-            return
+            if self._duck._draining:
+                message = self._announced(message)
+        elif (kind == "http.response.body" and not message.get("more_body", False)) or kind == "http.response.pathsend":
+            return self._send_last(message)
+        return self._send(message)
+
+    async def _send_last(self, message: Message) -> None:
         await self._send(message)
-        if kind == "http.response.body":
-            if not message.get("more_body", False):
-                self._end(None)
-        elif kind == "http.response.pathsend":
-            self._end(None)
+        self.end_as(None)
+
+    def was_cancelled_here(self) -> bool:
+        """Whether its task was cancelled because its time is over, and for nothing else."""
+        if self._why is None or self._over:
+            return False
+        return self._task is None or uncancel(self._task) == 0
 
     async def respond(self, status: int, body: bytes, *more: tuple[bytes, bytes]) -> None:
         headers = [
@@ -252,7 +266,7 @@ class Request:
         try:
             await self._unavailable()
         finally:
-            self._end("refused")
+            self.end_as("refused")
 
     async def _unavailable(self) -> None:
         more = [(b"retry-after", b"1")]
@@ -260,14 +274,14 @@ class Request:
             more.append(CLOSE)
         await self.respond(503, b'{"status":"unavailable","phase":"draining"}', *more)
 
-    async def _finish_early(self) -> None:
+    async def finish_early(self) -> None:
         """Its task was cancelled because its time is over."""
         if not self.begun:
             await self._unavailable()
         elif self._why == "end":
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         # Else: the server sees an answer that was not completed and cuts the connection; a clean end would be a lie.
-        self._end("ended" if self._why == "end" else "refused")
+        self.end_as("ended" if self._why == "end" else "refused")
 
     def _announced(self, message: Message) -> Message:
         hold = self.hold
@@ -295,7 +309,7 @@ class Request:
     def _label(self) -> str:
         return f"{self.scope['method']} {self.scope['path']}"
 
-    def _end(self, outcome: str | None) -> None:
+    def end_as(self, outcome: str | None) -> None:
         if self._over:
             return
         self._over = True
@@ -357,7 +371,7 @@ class WebSocket:
 
     async def run(self, app: Application, receive: Receive) -> None:
         duck, hold = self._duck, self._hold
-        self._since = now()
+        self._since = monotonic_ns()
         self._task = _current_task()
         self._loop = duck._loop
         self._handle = handle = hold.websocket_opened()

@@ -17,7 +17,7 @@ from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overload
 
-from . import _stacks
+from . import _hypercorn, _stacks
 from ._lameduck import Hold, is_listening
 from ._metrics import prometheus
 from ._notice import Notice
@@ -230,7 +230,8 @@ class Lameduck:
         if threading.current_thread() is not threading.main_thread():
             return
         for number in self._options.signals:
-            self._handlers[number] = signal.signal(number, self._told_to_stop)
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._handlers[number] = signal.signal(number, self._told_to_stop)
 
     def _told_to_stop(self, number: int, frame: object) -> None:
         self.stop_notice._give()
@@ -283,6 +284,11 @@ class Lameduck:
             if hold is not None:
                 return hold
             policy = self._options.policy
+            polled = _hypercorn.shutdown_event()
+            if polled is not None:
+                # What the hold delivers in the end has nobody else who takes it.
+                self._adopt_signals()
+                _hypercorn.hold_event(self, polled)
             hold = self._new_hold(fencing or _fencing())
             self._hold, self._loop, self._pid = hold, loop, os.getpid()
             _started.add(self)

@@ -17,12 +17,12 @@ class Health:
     def __init__(self, duck: Lameduck) -> None:
         self._duck = duck
         options = duck._options
-        self._paths = {path: probe for path, probe in ((options.live_path, "live"), (options.ready_path, "ready")) if path}
+        self.paths = {path: probe for path, probe in ((options.live_path, "live"), (options.ready_path, "ready")) if path}
         self._last: dict[str, str] = {}
 
     def probe(self, method: str, path: str) -> str | None:
         """Which probe asks, if one does."""
-        return self._paths.get(path) if method in ("GET", "HEAD") else None
+        return self.paths.get(path) if method in ("GET", "HEAD") else None
 
     async def answer(self, probe: str) -> tuple[bool, bytes]:
         """For event loops."""

@@ -23,13 +23,14 @@ UVICORN = "uvicorn app:app --port {port} --log-level warning"
 
 
 class Answer:
-    def __init__(self, head, body, ended):
+    def __init__(self, head):
         status, *lines = head.decode("latin-1").split("\r\n")
         self.status = int(status.split()[1])
-        self.headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
-        self.body = body
-        self.ended = ended
-        """Whether the body was complete: its length, or its last chunk, came."""
+        self.headers = {}
+        for line in lines:
+            name, value = line.lower().split(":", 1)
+            self.headers[name] = ", ".join([*filter(None, [self.headers.get(name)]), value.strip()])
+        self.body = b""
 
 
 class Connection:
@@ -45,43 +46,36 @@ class Connection:
         return self
 
     def until(self, mark):
-        """Reads up to `mark`, or to the end of the connection."""
+        """Reads up to `mark`."""
         while mark not in self.rest:
             data = self.socket.recv(65536)
-            if not data:
-                break
+            assert data, f"the connection ended before {mark!r}, after {self.rest!r}"
             self.rest += data
         found, _, self.rest = self.rest.partition(mark)
         return found
 
-    def answer(self):
-        head = self.until(b"\r\n\r\n")
-        assert head, "the connection ended before the answer"
-        answer = Answer(head, b"", False)
-        if "chunked" in answer.headers.get("transfer-encoding", ""):
-            while True:
-                line = self.until(b"\r\n")
-                if not line:
-                    return answer
-                size = int(line, 16)
-                while len(self.rest) < size + 2:
-                    data = self.socket.recv(65536)
-                    if not data:
-                        return answer
-                    self.rest += data
-                answer.body += self.rest[:size]
-                self.rest = self.rest[size + 2 :]
-                if size == 0:
-                    answer.ended = True
-                    return answer
-        length = int(answer.headers.get("content-length", 0))
+    def exactly(self, length):
         while len(self.rest) < length:
             data = self.socket.recv(65536)
-            if not data:
-                break
+            assert data, f"the connection ended {length - len(self.rest)} bytes too early"
             self.rest += data
-        answer.body, self.rest = self.rest[:length], self.rest[length:]
-        answer.ended = len(answer.body) == length
+        found, self.rest = self.rest[:length], self.rest[length:]
+        return found
+
+    def has_ended(self):
+        """Waits for the end of the connection, before which nothing may come."""
+        return self.rest == b"" and self.socket.recv(1) == b""
+
+    def answer(self):
+        """A whole answer: to its length, or its last chunk."""
+        answer = Answer(self.until(b"\r\n\r\n"))
+        if "chunked" in answer.headers.get("transfer-encoding", ""):
+            while size := int(self.until(b"\r\n"), 16):
+                answer.body += self.exactly(size)
+                self.exactly(2)
+            self.exactly(2)
+        else:
+            answer.body = self.exactly(int(answer.headers.get("content-length", 0)))
         return answer
 
 

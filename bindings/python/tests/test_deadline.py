@@ -82,3 +82,26 @@ def test_a_request_that_awaits_for_ever_blocks_nobody(serve):
     assert report["requests"]["forced"] == 1
     assert report["forced"][0]["label"] == "GET /stuck"
     assert report["exit_code"] == 1
+
+
+def test_a_loop_that_lives_is_not_called_blocked(serve):
+    server = serve(
+        """
+        import asyncio, lameduck
+
+        async def application(scope, receive, send):
+            assert scope["type"] == "http"
+            while True:
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    print("no", flush=True)
+
+        app = lameduck.asgi(application, grace=2, margin=0.3, window=0.2, reserve=0.3)
+        """
+    )
+    server.connect().send("/stubborn")
+    time.sleep(0.2)
+    assert server.stop() == 1
+    assert "hard deadline reached: the process ends now" in server.text
+    assert "GET /stubborn" in server.text

@@ -144,7 +144,7 @@ def test_aiohttp_streams_sockets_and_what_is_stuck(serve):
         socket.send("hello")
         assert socket.recv(timeout=5) == "hello"
         server.signal()
-        assert stream.until(b"0\r\n\r\n") and stream.rest == b""
+        assert stream.until(b"0\r\n\r\n") and stream.has_ended()
         with pytest.raises(Exception):
             socket.recv(timeout=5)
         assert (socket.close_code, socket.close_reason) == (1012, "the server is restarting")
@@ -193,6 +193,7 @@ def test_without_a_server_nothing_is_held():
             assert app.lameduck.phase == "serving"
         assert closed == [1] * turn
         assert app.lameduck.report["cause_detail"] == "the server stopped by itself"
+        assert [hook["name"] for hook in app.lameduck.report["hooks"]] == ["pool", "lifespan"]
         assert not app.lameduck._hold.owned
     assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
     time.sleep(1.2)  # The deadline that a server would have had.

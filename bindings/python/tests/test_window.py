@@ -34,10 +34,50 @@ def test_probes_and_announcements(serve):
     assert server.get("/livez").status == 200
     answer = kept.send("/").answer()
     assert (answer.status, answer.headers["connection"]) == (200, "close")
-    assert kept.until(b"x") == b"", "and the server closes it"
+    assert kept.has_ended()
     assert server.end() == -signal.SIGTERM
     assert 1 < server.took < 2
     assert server.report["requests"]["admitted"] == 1
+
+
+OWN_HEADER = """
+import lameduck
+
+async def application(scope, receive, send):
+    assert scope["type"] == "http"
+    headers = [(b"content-length", b"2"), (b"Connection", b"keep-alive")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+app = lameduck.asgi(application, window=1)
+"""
+WSGI = """
+import lameduck
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+app = lameduck.wsgi(application, window=1)
+"""
+GTHREAD = "gunicorn -c python:lameduck.gunicorn --worker-class gthread --bind 127.0.0.1:{port} --log-level warning app:app"
+GRANIAN = "granian app:app --interface wsgi --port {port} --log-level warning"
+
+
+@pytest.mark.parametrize(
+    ("source", "command"),
+    [(OWN_HEADER, UVICORN), (WSGI, GTHREAD), (WSGI, GRANIAN)],
+    ids=["over a header of the application's own", "gunicorn", "granian"],
+)
+def test_the_second_half_announces_to_all(serve, source, command):
+    server = serve(source, command)
+    kept = server.connect()
+    assert kept.send("/").answer().headers.get("connection") != "close"
+    server.signal()
+    time.sleep(0.7)
+    assert kept.send("/").answer().headers["connection"] == "close"
+    assert kept.has_ended()
+    server.end()
 
 
 def test_new_requests_are_refused_if_so_wanted(serve):
