@@ -24,6 +24,8 @@ pub const WAITING_EVERY: Duration = Duration::from_secs(1);
 /// From when on a hook is called slow.
 pub const SLOW_HOOK: Duration = Duration::from_secs(1);
 
+/// From when on a request to stop was heard late.
+const HEARD_LATE: Duration = Duration::from_millis(200);
 /// After so much of a shutdown the next line waits for a tenth of it: ten lines, then ten for each time it
 /// becomes three times as long.
 const PATIENCE: u32 = 10;
@@ -137,9 +139,17 @@ impl LogLines {
         };
         let failing = readiness(machine, Readiness::Fail);
         let (open, deadlines) = (in_flight(report), deadlines(machine, report, now));
-        self.info(format!("stopping: {why}; {open}{failing}; {deadlines}"));
-        let window = machine.window_end().map_or(Duration::ZERO, |end| end.since(now));
-        let window = if window.is_zero() { window } else { window + report.took_ms.0 };
+        let late = report.took_ms.0;
+        let heard = if late < HEARD_LATE {
+            String::new()
+        } else {
+            format!(", heard {} late: the event loop was blocked", rounded(late))
+        };
+        self.info(format!("stopping: {why}{heard}; {open}{failing}; {deadlines}"));
+        // Heard late, it may be over.
+        let over = report.timeline.iter().find(|mark| mark.what == "window ended");
+        let ahead = machine.window_end().map(|end| end.since(now) + late);
+        let window = over.map(|mark| mark.at_ms.0).or(ahead).unwrap_or_default();
         self.info(if window.is_zero() {
             format!("no window: {}", no_window(machine, cause))
         } else {

@@ -30,10 +30,12 @@ export interface Providers {
 /**
  * Observes `duck`: its metrics whenever they are read, and its shutdown as one span, with an event for each phase and
  * each connection that is cut, and a child span for each hook. Shut the SDK down in an `onFlush` hook.
+ *
+ * @throws Error when the duck is closing already; nothing observes it then.
  */
 export function instrument(duck: Duck, providers: Providers = {}): void {
-  observe(duck, providers.meterProvider ?? metrics.getMeterProvider());
   follow(duck, providers.tracerProvider ?? trace.getTracerProvider());
+  observe(duck, providers.meterProvider ?? metrics.getMeterProvider());
 }
 
 /** How each family is called here (semantic conventions: units in braces are counted, sums go up and down). */
@@ -109,8 +111,9 @@ function follow(duck: Duck, provider: TracerProvider): void {
     unsubscribe('lameduck:hook', ran);
     unsubscribe('lameduck:forced', cut);
   };
+  // First: it is refused when it comes too late.
+  duck.onFlush('opentelemetry', end, { order: FIRST });
   subscribe('lameduck:phase', phases);
   subscribe('lameduck:hook', ran);
   subscribe('lameduck:forced', cut);
-  duck.onFlush('opentelemetry', end, { order: FIRST });
 }

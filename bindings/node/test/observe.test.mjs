@@ -231,3 +231,14 @@ test('the log says where a hook failed, and what was waiting at the drain deadli
   assert.match(end.stderr, /^lameduck: drain deadline after 1\.4s: still waiting for 1 request: GET \/stuck from 127\.0\.0\.1:\d+ \(http1, \w+, unanswered\), 1\.\ds$/m);
   assert.match(end.stderr, /^lameduck: done in .*exit code 1.*; lost: .*1 request was cut at the drain deadline/m);
 });
+
+test('the log says that a signal was heard late, and by how much', async (t) => {
+  const server = await start(t, { options: { ...BUDGET, window: 1500 } });
+  const conn = await connect(server.port);
+  conn.write(head('/block?ms=700'));
+  await server.event('block');
+  server.signal();
+  const end = await server.end();
+  assert.match(end.stderr, /^lameduck: stopping: SIGTERM \(terminate\), heard \d+ms late: the event loop was blocked; 1 request on 1 connection; .* drain deadline after 4\.5s/m);
+  assert.match(end.stderr, /^lameduck: window begins: serving on for 1\.5s$/m);
+});

@@ -122,4 +122,5 @@ test('without an SDK it costs nothing and breaks nothing', async (t) => {
   instrument(duck);
   const report = await duck.shutdown();
   assert.equal(report.exit_code, 0);
+  assert.throws(() => instrument(duck), /comes too late/);
 });

@@ -142,6 +142,26 @@ fn an_orderly_shutdown_tells_its_story() {
 }
 
 #[test]
+fn a_loop_that_was_blocked_when_the_signal_came_is_named() {
+    for (blocked, window) in [(700, "5s"), (6_000, "5s")] {
+        let mut server = Server::new(&thirty_seconds());
+        let stop = Event::Shutdown { cause: Cause::Terminate, ever_accepted: true };
+        server.machine.handle(stop, at(0)).unwrap();
+        server.look(blocked);
+        let texts = server.texts();
+        let late = rounded(Duration::from_millis(blocked));
+        let heard = format!(
+            "stopping: SIGTERM (terminate), heard {late} late: the event loop was blocked; "
+        );
+        assert!(texts[0].starts_with(&heard), "{texts:?}");
+        assert!(texts[0].ends_with("drain deadline after 24s, gone after 29s at the latest"));
+        assert_eq!(texts[1], format!("window begins: serving on for {window}"));
+        let ended = texts.iter().filter(|line| line.starts_with("window ended after 5s")).count();
+        assert_eq!(ended, usize::from(blocked > 5_000), "{texts:?}");
+    }
+}
+
+#[test]
 fn what_is_waited_for_is_no_flood() {
     let mut server = Server::new(&Settings { grace: Some(Grace::Unlimited), ..thirty_seconds() });
     server.stop(Cause::Terminate, 600);
