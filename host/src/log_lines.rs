@@ -25,7 +25,7 @@ pub const WAITING_EVERY: Duration = Duration::from_secs(1);
 pub const SLOW_HOOK: Duration = Duration::from_secs(1);
 
 /// From when on a request to stop was heard late.
-const HEARD_LATE: Duration = Duration::from_millis(200);
+const HEARD_LATE: Duration = Duration::from_millis(500);
 /// After so much of a shutdown the next line waits for a tenth of it: ten lines, then ten for each time it
 /// becomes three times as long.
 const PATIENCE: u32 = 10;
