@@ -151,7 +151,7 @@ impl LogLines {
         let ahead = machine.window_end().map(|end| end.since(now) + late);
         let window = over.map(|mark| mark.at_ms.0).or(ahead).unwrap_or_default();
         self.info(if window.is_zero() {
-            format!("no window: {}", no_window(machine, cause))
+            format!("no window: {}", no_window(machine, report, cause))
         } else {
             format!("window begins: serving on for {}", rounded(window))
         });
@@ -272,7 +272,7 @@ fn deadlines(machine: &Machine, report: &Report, now: Time) -> String {
     format!("drain deadline after {}, gone after {} at the latest", after(drain), after(hard))
 }
 
-fn no_window(machine: &Machine, cause: &str) -> String {
+fn no_window(machine: &Machine, report: &Report, cause: &str) -> String {
     let window = &machine.policy().window;
     let cause = Cause::ALL.into_iter().find(|known| known.name() == cause);
     match cause.map(Cause::severity) {
@@ -283,6 +283,9 @@ fn no_window(machine: &Machine, cause: &str) -> String {
         }
         _ if machine.policy().grace.value == Grace::Limited(Duration::ZERO) => {
             String::from("grace is 0")
+        }
+        _ if report.timeline.iter().any(|mark| mark.what == "escalated") => {
+            String::from("it was ended as soon as it had begun")
         }
         _ => String::from("somebody is developing, for whom it would only be a delay"),
     }

@@ -86,8 +86,8 @@ class Server:
         self.asked = None
         program, *rest = command.format(port=self.port).split()
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LAMEDUCK_")}
-        paths = os.pathsep.join([str(HERE / "apps"), str(folder), os.environ.get("PYTHONPATH", "")])
-        own = {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", "LAMEDUCK_TEST_REPORTS": str(folder)}
+        paths = [HERE / "apps", folder, environment.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
+        own = {"PORT": str(self.port), "PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONUNBUFFERED": "1", "LAMEDUCK_TEST_REPORTS": str(folder)}
         self.log = open(folder / "stderr", "wb")
         self.process = subprocess.Popen(
             [PROGRAMS / program, *rest],
@@ -157,14 +157,14 @@ class Server:
 
 @pytest.fixture
 def serve(tmp_path):
-    """Starts a server with `source` as its module `app`."""
+    """Starts a server with `source` as its module `name`."""
     servers = []
 
-    def start(source, command=UVICORN, **environment):
+    def start(source, command=UVICORN, name="app", **environment):
         folder = tmp_path / str(len(servers))
         folder.mkdir()
         prelude = "import reports\nreports.keep()\n"
-        (folder / "app.py").write_text(prelude + textwrap.dedent(source))
+        (folder / f"{name}.py").write_text(prelude + textwrap.dedent(source))
         server = Server(folder, command, environment)
         servers.append(server)
         server.await_start()

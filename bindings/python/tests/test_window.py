@@ -132,8 +132,10 @@ def test_without_lifespan_the_first_request_starts_it(serve):
 
 
 def test_a_server_that_stops_by_itself_runs_its_hooks(serve):
-    server = serve(PLAIN.replace("OPTIONS", "window=5"), UVICORN + " --limit-max-requests 1")
+    server = serve(PLAIN.replace("OPTIONS", "window=5"), UVICORN + " --limit-max-requests 1", LAMEDUCK_TEST_VERBOSE="1")
     assert server.get("/").status == 200
     assert server.end() == 0
     assert marks(server.report)[-1] == "done"
     assert server.report["cause"] == "programmatic"
+    assert "stopping: the server stopped by itself (programmatic); 0 requests" in server.text
+    assert "no window: it was ended as soon as it had begun" in server.text

@@ -1,0 +1,16 @@
+"""The pytest plugin. It imports nothing until a test asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def lameduck_drain() -> Callable[..., dict[str, Any]]:
+    """Starts an application, stops it, and returns the report: see ``lameduck.testing.drain``."""
+    from .testing import drain
+
+    return drain
