@@ -88,7 +88,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   #phase: Phase = 'serving';
   #wanted = true;
   #aborted = false;
-  #signal: string | undefined;
+  #stoppedBy: string | undefined;
   #shutdown: Deferred | undefined;
   #timer: NodeJS.Timeout | undefined;
   #pumping = false;
@@ -178,8 +178,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   }
 
   /** The signal that stops it, if one does. @internal */
-  get signal(): string | undefined {
-    return this.#signal;
+  get stoppedBy(): string | undefined {
+    return this.#stoppedBy;
   }
 
   /** Watches one more server; it stops together with the others. */
@@ -424,7 +424,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
       this.#shutdown = deferred();
       enter(this);
       this.#driver.explain(detail);
-      if (detail in constants.signals) this.#signal = detail;
+      if (detail in constants.signals) this.#stoppedBy = detail;
       const arrived = this.#driver.signalArrived();
       this.#driver.handOver(named, this.#connections.everAccepted, arrived);
       this.#connections.handedOver();

@@ -26,6 +26,6 @@ export function lameduck(app: NestApp, options: Options = {}): Duck {
   if (adapter.getType() === 'fastify') watchBindings(duck, adapter.getInstance() as FastifyApp);
   (app as { unsubscribeFromProcessSignals?: () => void }).unsubscribeFromProcessSignals?.();
   replace(app, 'enableShutdownHooks', () => app);
-  closeLast(duck, 'nest', app, () => duck.signal);
+  closeLast(duck, 'nest', app, () => duck.stoppedBy);
   return duck;
 }

@@ -2,10 +2,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../../../../tests/support/children.mjs';
 import { request } from './client.mjs';
 
 const EXAMPLES = fileURLToPath(new URL('../../../../examples/', import.meta.url));
@@ -14,16 +14,6 @@ const LIFETIME = 20_000;
 
 /** The budget of these tests, in seconds. */
 export const BUDGET = { LAMEDUCK_GRACE: '6', LAMEDUCK_WINDOW: '0.6', LAMEDUCK_QUIET: '0.15', LAMEDUCK_SETTLE: '0.05' };
-
-/** Below the ephemeral range: no client's own port takes its place meanwhile. */
-async function freePort() {
-  for (;;) {
-    const port = 15_000 + Math.floor(Math.random() * 15_000);
-    const probe = net.createServer();
-    const free = await new Promise((resolve) => probe.once('error', () => resolve(false)).listen(port, () => probe.close(() => resolve(true))));
-    if (free) return port;
-  }
-}
 
 /** Starts `examples/<program>`, or a program by its URL; resolves once it answers its readiness probe. `imports` are modules to load before it. */
 export async function startExample(t, program, { env = {}, imports = [] } = {}) {
