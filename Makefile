@@ -120,7 +120,7 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	for balancer in haproxy-http nginx; do node tests/deploy-day/run.mjs --balancer $$balancer --restarts 100 || exit 1; done
 	! node tests/rolling/run.mjs --server plain
 	for server in lameduck fastify hono; do \
-	  node tests/rolling/run.mjs --server $$server --balancer nginx,haproxy-http,haproxy-tcp --restarts 20 --clients 180 --least 1000 \
+	  node tests/rolling/run.mjs --server $$server --balancer nginx,haproxy-http,haproxy-tcp --restarts 20 --clients 220 --least 1000 \
 	    --hold stream,websocket; \
 	done
 	node tests/rolling/run.mjs --balancer haproxy-http2 --restarts 20 --hold stream
