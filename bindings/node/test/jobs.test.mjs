@@ -1,5 +1,7 @@
 // Background work: waited for, told before the deadline, and reported when it had to be aborted.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import http2 from 'node:http2';
 import { test } from 'node:test';
 import { connect } from './support/client.mjs';
 import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, drainDeadline, sleep, start } from './support/server.mjs';
@@ -114,6 +116,37 @@ test('while draining, a job of a request is taken and any other refused', async 
   const end = await server.end();
   assertReport(end, 0);
   assert.deepEqual([end.report.jobs.completed, end.report.jobs.forced], [2, 0]);
+});
+
+test('a job of an HTTP/2 stream is taken while draining, however the stream is served', async (t) => {
+  const server = await start(t, {
+    http2: true,
+    setup: (ctx) => {
+      const { duck, route, say, server, sleep } = ctx;
+      const begin = async (name, options) => {
+        await sleep(50);
+        await duck.job(name, () => say('done', { job: name }), options).catch(({ message }) => say('refused', { job: name, message }));
+      };
+      route('/order', (_req, res) => begin('request').then(() => res.end('taken')));
+      server.prependListener('stream', (stream, headers) => {
+        if (headers[':path'] === '/order') void begin('stream');
+      });
+    },
+  });
+  const session = http2.connect(`http://127.0.0.1:${server.port}`);
+  t.after(() => session.destroy());
+  session.on('error', () => {});
+  await once(session, 'remoteSettings');
+  server.signal();
+  await server.event('phase', ({ name }) => name === 'draining');
+  const stream = session.request({ ':path': '/order' });
+  stream.resume();
+  const [headers] = await once(stream, 'response');
+  assert.equal(headers[':status'], 200);
+  for (const name of ['request', 'stream']) await server.event('done', ({ job }) => job === name);
+  const end = await server.end();
+  assertReport(end, 0);
+  assert.ok(!server.saw('refused'));
 });
 
 test('a request that came before the drain may begin jobs too', async (t) => {
