@@ -104,3 +104,15 @@ test('a Redis that hangs delays nobody beyond the deadline', async (t) => {
   }
   assert.equal(await db.connections(), 0);
 });
+
+// The last: it costs the Redis.
+test('a Redis that is dead holds nothing up', async (t) => {
+  const server = await start(t, setup, { port: db.port, takes: 1, queue: 'dead' });
+  await begin(server);
+  await server.event('done');
+  await db.kill();
+  server.signal();
+  const end = await server.end();
+  assertReport(end, 0);
+  assertGoneEarly(end, BUDGET, 3500);
+});

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { has, type Resource, wrong } from './resource.js';
 
 /** A `Worker` of BullMQ. */
@@ -26,11 +28,31 @@ export function bullmq(client: BullWorker | BullClient): Resource {
   const name = (kind: string) => ['bullmq', kind, client.name].filter(Boolean).join(' ');
   // A queue has `pause` too, which stops it everywhere.
   if (has(client, 'run', 'pause', 'isRunning', 'close')) {
-    return { name: name('worker'), drain: () => (client as BullWorker).pause(), close };
+    const worker = client as BullWorker & Locks;
+    const jobs = () => worker.lockManager?.getActiveJobCount?.();
+    return { name: name('worker'), drain: () => unlessGone(worker.pause(), jobs), close: () => unlessGone(close(), jobs) };
   }
   if (!has(client, 'waitUntilReady', 'disconnect', 'close')) {
     throw wrong('bullmq', 'a Worker, Queue, QueueEvents or FlowProducer of BullMQ', client);
   }
-  if (has(client, 'run')) return { name: name('queue events'), close };
+  if (has(client, 'run')) return { name: name('queue events'), close: () => unlessGone(close(), () => 0) };
   return { name: name(has(client, 'getJob') ? 'queue' : 'flow producer'), close };
+}
+
+/** What a worker knows of the jobs that it has. */
+interface Locks {
+  lockManager?: { getActiveJobCount?(): number };
+}
+
+/** How long a Redis that is owed nothing may take (milliseconds). */
+const PATIENCE = 1_000;
+
+/** Waits for `ended`, which is never when Redis is gone: when there is no job in hand, that is no reason to wait. */
+async function unlessGone(ended: Promise<unknown>, jobs: () => number | undefined): Promise<void> {
+  const done = ended.then(() => true);
+  // Should it fail when nobody waits for it any more, that is no unhandled rejection.
+  done.catch(() => {});
+  while (!(await Promise.race([done, sleep(PATIENCE, false, { ref: false })]))) {
+    if (jobs() === 0) return;
+  }
 }

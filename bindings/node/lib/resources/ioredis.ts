@@ -15,7 +15,7 @@ export function ioredis(client: IoRedis): Resource {
     throw wrong('ioredis', 'a Redis or Cluster of ioredis', client);
   }
   const close = () => {
-    if (client.status === 'end' || client.status === 'close') return undefined;
+    if (client.status === 'end') return undefined;
     // One that was never asked anything would connect only to quit.
     if (client.status === 'wait') return client.disconnect();
     // The program may be closing it by itself: then it is closed.
