@@ -6,6 +6,7 @@
 from ._asgi import AsgiApp, asgi
 from ._duck import Job, Lameduck
 from ._notice import Notice
+from ._request import Request
 from ._wsgi import WsgiApp, wsgi
 
-__all__ = ["AsgiApp", "Job", "Lameduck", "Notice", "WsgiApp", "asgi", "wsgi"]
+__all__ = ["AsgiApp", "Job", "Lameduck", "Notice", "Request", "WsgiApp", "asgi", "wsgi"]

@@ -22,6 +22,7 @@ from ._lameduck import Hold, is_listening
 from ._metrics import prometheus
 from ._notice import Notice
 from ._options import Options, check, named, seconds, whole
+from ._request import Request
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # Type checkers bring it along.
@@ -104,12 +105,14 @@ class Lameduck:
     @property
     def ready(self) -> bool:
         """Whether this process serves and wants new traffic."""
-        return self._wanted and self._hold is not None and self._final is None
+        return self._hold is not None and self._wants_traffic
 
     @property
     def _wants_traffic(self) -> bool:
         """What a probe is told; whoever asks without a server, as a test does, is served."""
-        return self._wanted and self._final is None
+        hold = self._hold
+        stays = hold is None or self._options.policy.stays_ready or hold.phase == "serving"
+        return stays and self._wanted and self._final is None
 
     @property
     def report(self) -> dict[str, Any] | None:
@@ -149,6 +152,10 @@ class Lameduck:
         if on_drain not in ("wait", "cancel"):
             raise ValueError(f"lameduck: on_drain of job '{name}' is 'wait' or 'cancel', not {on_drain!r}")
         return Job(self, named("job", name), on_drain)
+
+    def request(self, label: str, peer: str | None = None) -> Request:
+        """A request of a server of your own, which shutdown waits for: ``with duck.request('GET /x'):`` or ``async with``."""
+        return Request(self, named("request", label), peer)
 
     def shutdown(self, cause: str = "programmatic") -> None:
         """Stops the server as a signal would; calling again changes nothing. Returns at once: ``drain_notice``, ``stop_notice`` and
@@ -512,7 +519,6 @@ class Lameduck:
     def _enter(self, hold: Hold, phase: str) -> None:
         if phase == "draining":
             self._draining = True
-            self._wanted = self._options.policy.stays_ready
             for exchange in self._live.copy().values():
                 exchange.describe(hold)
             self.drain_notice._give()

@@ -80,7 +80,7 @@ class Connection:
 
 
 class Server:
-    def __init__(self, folder, command, environment):
+    def __init__(self, folder, command, environment, stdin):
         self.port = free_port()
         self.folder = folder
         self.asked = None
@@ -91,7 +91,7 @@ class Server:
         self.log = open(folder / "stderr", "wb")
         self.process = subprocess.Popen(
             [PROGRAMS / program, *rest],
-            cwd=folder, env={**kept, **own, **environment}, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+            cwd=folder, env={**kept, **own, **environment}, stdin=stdin, stdout=self.log, stderr=self.log,
             start_new_session=True,
         )  # fmt: skip
 
@@ -111,6 +111,13 @@ class Server:
             except OSError:
                 time.sleep(0.02)
         raise AssertionError(f"the server did not start: {self.text}")
+
+    def await_status(self, path, status):
+        """Asks until that is the answer."""
+        limit = time.monotonic() + 15
+        while (answer := self.get(path)).status != status:
+            assert time.monotonic() < limit, f"{path} is still answered {answer.status}"
+            time.sleep(0.01)
 
     def await_text(self, text, times=1):
         """Waits until the server has printed it."""
@@ -160,12 +167,12 @@ def serve(tmp_path):
     """Starts a server with `source` as its module `name`."""
     servers = []
 
-    def start(source, command=UVICORN, name="app", **environment):
+    def start(source, command=UVICORN, name="app", stdin=subprocess.DEVNULL, **environment):
         folder = tmp_path / str(len(servers))
         folder.mkdir()
         prelude = "import reports\nreports.keep()\n"
         (folder / f"{name}.py").write_text(prelude + textwrap.dedent(source))
-        server = Server(folder, command, environment)
+        server = Server(folder, command, environment, stdin)
         servers.append(server)
         server.await_start()
         return server

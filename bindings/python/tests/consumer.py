@@ -47,6 +47,8 @@ async def main() -> None:
         async with own.job("mail") as job:
             assert_type(job, Job)
             assert_type(job.cancelled, bool)
+        async with own.request("/echo.Echo/Say", peer="ipv4:127.0.0.1:5") as request:
+            assert_type(request.label, str)
         await own.drain_notice
         async with own.stop_notice:
             own.shutdown(cause="deploy")

@@ -112,9 +112,10 @@ def main():
             plain = [stop(name, "plain") for _ in range(arguments.rounds)]
             plain_losses += sum(map(lost, plain))
         wrapped = [stop(name, "wrapped") for _ in range(arguments.rounds)]
-        for line in [row(name, "plain", plain)] * bool(plain) + [row(name, "with lameduck", wrapped)]:
-            table.append(line)
-            print(line, flush=True)
+        for mode, results in [("plain", plain), ("with lameduck", wrapped)]:
+            if results:
+                table.append(row(name, mode, results))
+                print(table[-1], flush=True)
         for result in wrapped:
             wrong += faults(name, plain[0] if plain else None, result)
     if not arguments.wrapped_only and not plain_losses:

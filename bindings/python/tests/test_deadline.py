@@ -105,3 +105,27 @@ def test_a_loop_that_lives_is_not_called_blocked(serve):
     assert server.stop() == 1
     assert "hard deadline reached: the process ends now" in server.text
     assert "GET /stubborn" in server.text
+
+
+def test_a_blocked_worker_of_gunicorn(serve):
+    server = serve(
+        """
+        import lameduck
+
+        def application(environ, start_response):
+            print("blocked", flush=True)
+            hold_the_interpreter()
+
+        def hold_the_interpreter():
+            pow(3, 10 ** 9)
+
+        app = lameduck.wsgi(application, grace=2, margin=0.5, window=0.3)
+        """,
+        "gunicorn -c python:lameduck.gunicorn --worker-class gthread --bind 127.0.0.1:{port} --log-level error app:app",
+    )
+    server.connect().send("/block")
+    server.await_text("blocked")
+    server.stop()
+    assert 1.4 < server.took < 3, "the worker is gone at T, and its master at its next look"
+    assert "event loop blocked for" in server.text and "hold_the_interpreter" in server.text
+    assert "GET /block" not in server.text, "nobody could say what it is: the interpreter was blocked"

@@ -181,3 +181,32 @@ def test_hooks_of_a_preloaded_application_run_in_each_child(run):
     )
     assert status == 0, err
     assert sorted(out.splitlines()) == ["closed in False", "closed in True"]
+
+
+def test_requests_of_a_server_of_its_own(run):
+    status, out, err, took = run(
+        """
+        async def main():
+            async with lameduck.Lameduck(grace=3, window=0.2, margin=0.5, reserve=0.5) as duck:
+                async def answer(label, seconds):
+                    try:
+                        async with duck.request(label, peer="ipv4:10.0.0.1:80"):
+                            await asyncio.sleep(seconds)
+                    except asyncio.CancelledError:
+                        print("cancelled", label)
+                tasks = [asyncio.create_task(answer("quick", 0.5)), asyncio.create_task(answer("endless", 60))]
+                await asyncio.sleep(0)
+                assert duck.blockers()["requests"] == 2
+                print("ready")
+                await duck.stop_notice
+                await asyncio.gather(*tasks)
+            print(json.dumps(duck.report))
+        asyncio.run(main())
+        """
+    )
+    assert status == 0, err
+    assert out.splitlines()[0] == "cancelled endless"
+    report = json.loads(out.splitlines()[1])
+    assert (report["requests"]["completed"], report["requests"]["forced"]) == (1, 1)
+    assert (report["forced"][0]["label"], report["forced"][0]["peer"]) == ("endless", "ipv4:10.0.0.1:80")
+    assert 1.9 < took < 2.6
