@@ -552,10 +552,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     }
   }
 
-  /**
-   * A long poll is over. Its answer announces the close, which the machine asks for with the same
-   * breath; and who marks one only now has to listen first.
-   */
+  /** A long poll is over. Not at once: whoever marks one only now has to listen first. */
   #answerNow(exchange: Exchange | undefined): void {
     const mark = exchange && this.#kinds.markOf(exchange.key);
     if (mark?.kind !== 'long_poll') return;

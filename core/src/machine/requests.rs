@@ -308,15 +308,16 @@ impl Machine {
             return;
         }
         if due(connection.tell_at(&situation)) {
+            // First, so that a long poll which is answered at once announces.
+            if connection.is_to_tell() {
+                (connection.notice, connection.notice_since) = (Notice::Told, told);
+                effects.push_back(Effect::AnnounceClose { connection: id });
+            }
             let requests = connection.requests_mut().iter_mut();
             for request in requests.filter(|known| known.is_to_notify()) {
                 request.notified = true;
                 let request = Some(request.id);
                 effects.push_back(Effect::NotifyLongLived { connection: id, request });
-            }
-            if connection.is_to_tell() {
-                (connection.notice, connection.notice_since) = (Notice::Told, told);
-                effects.push_back(Effect::AnnounceClose { connection: id });
             }
         }
         if due(connection.final_at(&situation)) {
