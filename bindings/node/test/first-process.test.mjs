@@ -15,7 +15,7 @@ const subject = new URL('./support/subject.mjs', import.meta.url).href;
 const SERVER = `
   import http from 'node:http';
   import { lameduck } from ${JSON.stringify(subject)};
-  const server = http.createServer((_req, res) => { console.log('asked=.'); setTimeout(() => res.end('answered'), 700); });
+  const server = http.createServer((_req, res) => { console.log('asked=.'); setTimeout(() => res.end('answered'), 2_000); });
   lameduck(server, { grace: '5s', window: 200, quiet: 100 });
   server.listen(0, '127.0.0.1', () => console.log('port=' + server.address().port + '.'));
 `;

@@ -71,7 +71,7 @@ test('Vite: the WebSocket of its hot updates is closed like any other, before vi
 });
 
 test("Fastify: app.close() while serving is Fastify's own, as tests call it, and the process ends by itself", async (t) => {
-  const server = await startExample(t, FASTIFY);
+  const server = await startExample(t, FASTIFY, { env: { USE: 'one-address' } });
   assert.equal((await request(server.port, '/close')).text, 'closing');
   const end = await server.end();
   assert.equal(end.code, 0, end.stderr);
