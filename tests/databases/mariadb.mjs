@@ -14,7 +14,7 @@ export async function start(from) {
   await output('mariadb-install-db', ['--no-defaults', `--datadir=${data}`, '--auth-root-authentication-method=normal', '--skip-test-db', ...user]);
   const where = [`--datadir=${data}`, `--port=${port}`, '--bind-address=127.0.0.1', `--socket=${join(folder, 'socket')}`];
   const quick = ['--innodb-flush-log-at-trx-commit=0', '--innodb-buffer-pool-size=16M', '--skip-name-resolve'];
-  const child = run('mariadbd', ['--no-defaults', ...where, ...quick, ...user]);
+  const child = run('/usr/sbin/mariadbd', ['--no-defaults', ...where, ...quick, ...user]);
   const query = async (text) => {
     const connection = await mysql.createConnection({ host: '127.0.0.1', port, user: 'root' });
     try {
