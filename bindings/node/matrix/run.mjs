@@ -17,7 +17,7 @@ const DEADLINE = 3_000;
 const TOLERANCE = 250;
 /** When waiting for a server ends. */
 const PATIENCE = 4_000;
-const AT_ONCE = 3;
+const AT_ONCE = 5;
 
 const { values: asked } = parseArgs({
   options: { only: { type: 'string' }, protocol: { type: 'string' }, scenario: { type: 'string' }, races: { type: 'string', default: '5' }, write: { type: 'boolean' } },

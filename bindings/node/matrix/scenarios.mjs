@@ -6,6 +6,7 @@ import net from 'node:net';
 import WebSocket from 'ws';
 import { connect, head } from '../test/support/client.mjs';
 import { startClients } from '../test/support/clients.mjs';
+import { pace } from '../test/support/pace.mjs';
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const ONE = ['http', 'https'];
@@ -59,15 +60,6 @@ async function begin(server, path, options = {}) {
   const two = TWO.includes(server.protocol);
   const client = two ? await session(server) : await open(server);
   return { client, answer: two ? stream(client, path, options) : client.request(path, options) };
-}
-
-/** Waits so that `total` bytes take `ms`; a machine that is slow itself is not slowed. */
-function pace(total, ms) {
-  const start = performance.now();
-  return (have) => {
-    const early = start + (have / total) * ms - performance.now();
-    return early > 20 ? sleep(early) : undefined;
-  };
 }
 
 const BODY = 'x'.repeat(40_000);

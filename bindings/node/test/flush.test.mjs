@@ -3,17 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect, head } from './support/client.mjs';
 import { BUDGET, assertGoneEarly, sleep, start } from './support/server.mjs';
+import { pace } from './support/pace.mjs';
 import { assertReport, assertVerdict } from './support/report.mjs';
-
-/** Makes the reader of 30 MB take about two seconds: a pause after each megabyte. */
-function slowly() {
-  let paused = 0;
-  return (have) => {
-    if (have < paused + 1_000_000) return undefined;
-    paused = have;
-    return sleep(60);
-  };
-}
 
 for (const secure of [false, true]) {
   test(`a 30 MB response to a slow reader arrives whole (${secure ? 'https' : 'http'})`, async (t) => {
@@ -22,7 +13,7 @@ for (const secure of [false, true]) {
     conn.write(head('/big'));
     await server.event('big-ended');
     server.signal();
-    const { status, body } = await conn.response({ between: slowly() });
+    const { status, body } = await conn.response({ between: pace(30_000_000, 2_000) });
     assert.deepEqual({ status, length: body.length }, { status: 200, length: 30_000_000 });
     assert.ok(server.elapsed > 1000, `the reader was too fast to prove anything: ${server.elapsed} ms`);
     const end = await server.end();

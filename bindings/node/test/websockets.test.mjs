@@ -137,7 +137,7 @@ test('a frame written byte by byte is finished first, whatever its length is cod
         socket.write(bytes.subarray(at, ++at));
         if (at === bytes.length) return socket.write(text('too late'), () => say('all'));
         // The last frame of a message in two is still under way when the window has ended.
-        setTimeout(more, at < bytes.length - 180 ? 0 : 5);
+        setTimeout(more, at < bytes.length - 80 ? 0 : 5);
       };
       more();
     }),

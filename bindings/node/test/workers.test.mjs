@@ -36,7 +36,7 @@ function run(t, ...args) {
       await once(child, 'events');
     }
   };
-  const timer = setTimeout(() => child.kill('SIGKILL'), 30_000);
+  const timer = setTimeout(() => child.kill('SIGKILL'), 60_000);
   t.after(async () => {
     clearTimeout(timer);
     child.kill('SIGKILL');
