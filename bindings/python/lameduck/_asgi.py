@@ -307,7 +307,7 @@ class Request:
         )
 
     def _label(self) -> str:
-        return f"{self.scope['method']} {self.scope['path']}"
+        return printable(f"{self.scope['method']} {self.scope['path']}")
 
     def end_as(self, outcome: str | None) -> None:
         if self._over:
@@ -435,6 +435,11 @@ class WebSocket:
                 task.cancel()
 
         _call_soon(loop, cancel)
+
+
+def printable(label: str) -> str:
+    """A path is what a client sent; half a character of it must not cost the request."""
+    return label.encode("utf-8", "replace").decode()
 
 
 def check_app(app: object, arguments: int, rule: str, other: str) -> None:

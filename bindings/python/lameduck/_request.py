@@ -19,7 +19,7 @@ class Request:
     """
 
     def __init__(self, duck: Lameduck, label: str, peer: str | None) -> None:
-        self.label = label
+        self.label = label.encode("utf-8", "replace").decode()
         self.peer = peer
         self._duck = duck
         self._hold: Hold | None = None

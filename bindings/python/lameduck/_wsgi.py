@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ._asgi import check_app
+from ._asgi import check_app, printable
 from ._duck import Lameduck, _ms, in_request, log
 from ._health import Health
 from ._lameduck import Hold, now
@@ -145,7 +145,7 @@ class Request:
         return {**blocker, "state": state, "age_ms": _ms(now - self._since)}
 
     def _label(self) -> str:
-        return f"{self.environ['REQUEST_METHOD']} {self.environ.get('PATH_INFO', '')}"
+        return printable(f"{self.environ['REQUEST_METHOD']} {self.environ.get('PATH_INFO', '')}")
 
     def force(self) -> None:
         """A thread cannot be cancelled: it ends by itself, or at the hard deadline."""

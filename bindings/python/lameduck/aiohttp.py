@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from ._asgi import printable
 from ._duck import Lameduck, _ms, in_request
 from ._health import Health
 from ._lameduck import Hold, now
@@ -136,7 +137,7 @@ class Request:
         )
 
     def _label(self) -> str:
-        return f"{self._request.method} {self._request.path}"
+        return printable(f"{self._request.method} {self._request.path}")
 
     def describe(self, hold: Hold) -> None:
         handle = self._handle

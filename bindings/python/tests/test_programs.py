@@ -210,3 +210,33 @@ def test_requests_of_a_server_of_its_own(run):
     assert (report["requests"]["completed"], report["requests"]["forced"]) == (1, 1)
     assert (report["forced"][0]["label"], report["forced"][0]["peer"]) == ("endless", "ipv4:10.0.0.1:80")
     assert 1.9 < took < 2.6
+
+
+def test_jobs_while_draining(run):
+    status, out, err, took = run(
+        """
+        async def main():
+            async with lameduck.Lameduck(grace=5, window=0.3) as duck:
+                async def nuisance():
+                    async with duck.job("nuisance", on_drain="cancel"):
+                        await asyncio.sleep(60)
+                task = asyncio.create_task(nuisance())
+                await asyncio.sleep(0)
+                print("ready")
+                await duck.drain_notice
+                try:
+                    with duck.job("late"):
+                        pass
+                except RuntimeError as error:
+                    print(error)
+                await duck.stop_notice
+            print(json.dumps(duck.report["jobs"]), duck.report["exit_code"])
+        asyncio.run(main())
+        """
+    )
+    assert status == 0, err
+    refused, jobs = out.splitlines()
+    assert refused == "lameduck: job 'late' was refused: the process is draining and takes only jobs that a request begins"
+    assert '"cancelled": 1' in jobs and jobs.endswith(" 0")
+    with pytest.raises(ValueError, match="on_drain of job 'x' is 'wait' or 'cancel', not 'stop'"):
+        __import__("lameduck").Lameduck().job("x", on_drain="stop")

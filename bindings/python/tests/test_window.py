@@ -128,6 +128,34 @@ def test_at_a_terminal_nobody_waits(serve):
     os.close(theirs)
 
 
+def test_half_a_character_in_a_path_costs_nobody_anything(serve):
+    server = serve(
+        """
+        import asyncio, lameduck, answers
+
+        async def application(scope, receive, send):
+            assert scope["type"] == "http"
+            await asyncio.sleep(0.3)
+            await answers.text(send)
+
+        async def lenient(scope, receive, send):  # as a server that decodes with surrogateescape
+            if scope["type"] == "http":
+                scope = {**scope, "path": "/\\udcff"}
+            await app(scope, receive, send)
+
+        app = lameduck.asgi(application, window=1)
+        """,
+        UVICORN.replace("app:app", "app:lenient"),
+    )
+    first = server.connect().send("/")
+    time.sleep(0.1)
+    server.signal()
+    time.sleep(0.1)
+    assert server.get("/").status == 200 and first.answer().status == 200
+    server.end()
+    assert server.report["requests"]["completed"] == 2
+
+
 def test_the_environment_beats_the_code(serve):
     server = serve(PLAIN.replace("OPTIONS", "window=8"), LAMEDUCK_WINDOW="0.2")
     server.stop()
