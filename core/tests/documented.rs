@@ -39,6 +39,10 @@ fn exists(test: &str) -> bool {
         let source = read(&format!("bindings/node/test/{file}.test.mjs")).unwrap_or_default();
         return ['\'', '"'].iter().any(|q| source.contains(&format!("test({q}{name}{q}")));
     }
+    if let Some((file, name)) = test.split_once(".py::") {
+        let source = read(&format!("bindings/python/tests/{file}.py")).unwrap_or_default();
+        return source.contains(&format!("\ndef {name}("));
+    }
     let Some((file, name)) = test.split_once("::") else {
         return false;
     };

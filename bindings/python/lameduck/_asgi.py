@@ -59,9 +59,9 @@ class AsgiApp:
             assert hold is not None
             in_request.set(True)
             request = Request(scope, send, hold, duck)
-            request.join()
             failed = True
             try:
+                request.join()
                 await self._app(scope, receive, request.send)
                 failed = False
             except asyncio.CancelledError:
