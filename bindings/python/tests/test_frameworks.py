@@ -151,7 +151,7 @@ def test_aiohttp_streams_sockets_and_what_is_stuck(serve):
     answer = stuck.answer()
     assert (answer.status, answer.headers["connection"]) == (503, "close")
     assert server.end() == 0
-    assert server.took < 3.6
+    assert server.took < 5
     requests = server.report["requests"]
     assert (requests["ended"], requests["forced"]) == (2, 1)
     assert server.text.split("\n")[:-1] == ["closed", "cleaned up"]
@@ -163,7 +163,7 @@ def test_gunicorn_wraps_what_is_not_wrapped(serve):
     server = serve(source, GUNICORN, LAMEDUCK_WINDOW="0.4")
     assert server.get("/slow").status == 200
     assert server.stop() == 0
-    assert 0.4 < server.took < 2
+    assert 0.4 < server.took < 4
     policy = {line["name"]: line for line in server.report["policy"]}
     assert policy["grace"] == {"name": "grace", "ms": 30_000, "origin": "code"}, "gunicorn's graceful_timeout"
     assert policy["window"]["ms"] == 400

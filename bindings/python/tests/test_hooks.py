@@ -98,7 +98,7 @@ def test_a_hook_that_fails_or_hangs_does_not_cost_the_logs(serve):
     assert lines(server) == ["throws failed", "limited timed_out", "hangs timed_out", "never reached not_run", "logs ok"]
     assert server.report["hooks"][0]["error"] == "ValueError: no such pool"
     assert server.report["exit_code"] == 1
-    assert 1 < server.took < 2.7
+    assert 1 < server.took < 4
 
 
 WSGI = """
