@@ -152,7 +152,7 @@ if (asked.write) {
 Printed by \`node bindings/node/matrix/run.mjs --write\` on Node ${process.versions.node}; do not edit. Each cell is a server of its own that
 gets SIGTERM in the situation of its row and, where its library can be told, has ${DEADLINE / 1_000} s. It says when the process was gone. **Bold** is a fault: a
 request, stream or socket that was lost; an exit code that hides a loss or claims one (**exit 0**, **exit 1**); an exit later than the ${DEADLINE / 1_000} s. Of
-the clients in a closed loop the losses of ${asked.races} runs are added up; a connection that is refused is not one of them, nor is an HTTP/2
+the keep-alive clients the losses of ${asked.races} runs are added up; a connection that is refused is not one of them, nor is an HTTP/2
 stream that the server's GOAWAY says it never saw. How each library is used: [contenders.mjs](../bindings/node/matrix/contenders.mjs).
 
 ${text}

@@ -55,6 +55,11 @@ export class Connection {
     });
   }
 
+  /** Whether the server has ended it. */
+  get ended() {
+    return this.#ending !== null;
+  }
+
   #wake() {
     this.#waiting?.();
     this.#waiting = null;

@@ -3,9 +3,10 @@ import { connect } from './client.mjs';
 
 /**
  * Starts `count` clients that repeat one request; `seen` holds the bodies that came back, `answered` how many did,
- * `failures` what went wrong. `moveOn()`: a balancer has noticed, nobody opens a connection here any more.
+ * `failures` what went wrong. `think`: the most milliseconds between an answer and the next request; whose connection was
+ * closed meanwhile notices. `moveOn()`: a balancer has noticed, nobody opens a connection here any more.
  */
-export function startClients(port, count, { path = '/', host, secure, expected, ...options } = {}) {
+export function startClients(port, count, { path = '/', host, secure, expected, think = 0, ...options } = {}) {
   const failures = [];
   const seen = new Set();
   let running = true;
@@ -21,7 +22,8 @@ export function startClients(port, count, { path = '/', host, secure, expected, 
         if (expected !== undefined && text !== expected) throw new Error(`body ${JSON.stringify(text)}`);
         seen.add(text);
         clients.answered += 1;
-        if (closes) conn = conn.destroy();
+        if (think > 0) await new Promise((resolve) => setTimeout(resolve, Math.random() * think));
+        if (closes || (think > 0 && conn.ended)) conn = conn.destroy();
       } catch (error) {
         failures.push(error.message);
         conn = conn?.destroy();
