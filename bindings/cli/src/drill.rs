@@ -1,555 +1,92 @@
-//! Conducts a drill: starts the copies, puts them behind the balancer and under load, restarts one
-//! after the other, and says how it ended.
-//!
-//! Everything that is started belongs to the future of [`run`]; when that ends for any reason, a
-//! signal included, its tasks are aborted and its copies are killed with their process groups.
+//! `lameduck drill`: restarts a server under load and says how many requests failed.
 
-use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+mod args;
+mod balancer;
+mod client;
+mod course;
+mod delay;
+mod http;
+mod journal;
+mod load;
+mod ports;
+mod probe;
+mod progress;
+mod record;
+mod server;
+mod splice;
+mod table;
+mod timeline_svg;
 
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use std::io::Write;
 
-use crate::args::Drill;
-use crate::balancer::{Balancer, BalancerCounts, CheckRule};
-use crate::journal::Journal;
-use crate::load::{self, Load};
-use crate::ports;
-use crate::probe::{self, Check, FirstLook, NotYet};
-use crate::progress::Progress;
-use crate::record::{Conditions, Event, Outcome, Record, SCHEMA};
-use crate::server::{Exit, Server};
+pub use args::Drill;
+use record::Record;
 
-/// How often a starting copy is looked at.
-const LOOK: Duration = Duration::from_millis(25);
+use crate::files::{check_writable, write};
 
-/// Why a drill ended before its end.
-struct Trouble {
-    outcome: Outcome,
-    exit_status: u8,
-    sentence: String,
-    last_output: Vec<String>,
+/// Runs a drill and writes its result wherever it was asked for. The error is about a file.
+pub fn run(options: &Drill) -> Result<u8, String> {
+    let mut earlier = Vec::new();
+    for path in &options.against {
+        earlier.push(record::read(path).map_err(|error| format!("--against: {error}"))?);
+    }
+    // A drill takes a while: what can go wrong afterwards is found out before.
+    for (name, path) in [("--json-file", &options.json_file), ("--svg", &options.svg)] {
+        if let Some(path) = path {
+            check_writable(path).map_err(|error| format!("{name}: {error}"))?;
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the drill cannot start its threads: {error}"))?;
+    // On the main thread, which is where children are started: they are killed when it ends.
+    let record = runtime.block_on(course::run(options));
+    runtime.shutdown_background();
+    server::end_orphans();
+
+    let mut records: Vec<&Record> = earlier.iter().collect();
+    records.push(&record);
+    let wrote_files = write_files(options, &record, &records);
+    let text = if options.json { record::to_json(&record) } else { report(&record, &records) };
+    // Nobody may be reading any more; the exit status still tells.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    if record.outcome.is_about_a_copy() {
+        eprint!("{}", complaint(&record));
+    }
+    wrote_files?;
+    Ok(record.exit_status)
 }
 
-impl Trouble {
-    fn new(outcome: Outcome, sentence: String) -> Self {
-        let exit_status = if outcome.is_about_the_command() { 2 } else { 1 };
-        Self { outcome, exit_status, sentence, last_output: Vec::new() }
-    }
-
-    fn interrupted(by: &str, exit_status: u8) -> Self {
-        let sentence = format!("interrupted by {by}; these are the figures so far");
-        Self { exit_status, ..Self::new(Outcome::Interrupted, sentence) }
-    }
-}
-
-/// One copy, running or between two runs.
-struct Running {
-    index: usize,
-    address: SocketAddr,
-    check: Check,
-    server: Server,
-}
-
-impl Running {
-    fn name(&self) -> String {
-        format!("copy {}", self.index + 1)
-    }
-
-    async fn trouble(&mut self, outcome: Outcome, sentence: String) -> Trouble {
-        let last_output = self.server.last_output().await;
-        Trouble { last_output, ..Trouble::new(outcome, sentence) }
-    }
-
-    async fn died(&mut self, exit: Exit) -> Trouble {
-        let sentence = format!("{} ended without being asked to: {}", self.name(), exit.words());
-        self.trouble(Outcome::Died, sentence).await
+/// The table, unless there is nothing to tabulate.
+fn report(record: &Record, records: &[&Record]) -> String {
+    if record.outcome.is_about_the_command() && record.requests.total == 0 {
+        String::new()
+    } else {
+        table::render(records)
     }
 }
 
-/// Runs a whole drill. Whatever happens, the record says so.
-pub async fn run(options: &Drill) -> Record {
-    let journal = Arc::new(Journal::new(options.max_requests));
-    let progress = Progress::new(options.restarts);
-    let mut balancer_counts = BalancerCounts::default();
-    let trouble = {
-        let display = tokio::spawn(Arc::clone(&progress).refresh(Arc::clone(&journal)));
-        let mut conductor = Conductor {
-            options,
-            journal: Arc::clone(&journal),
-            progress: Arc::clone(&progress),
-            balancer: None,
-            killed: None,
-        };
-        let ended = tokio::select! {
-            // First, so that signals are caught before the first copy starts.
-            biased;
-            trouble = ended_early(options, &journal) => Some(trouble),
-            ended = conductor.conduct() => ended.err(),
-        };
-        if let Some(balancer) = &conductor.balancer {
-            balancer_counts = balancer.counts();
+fn complaint(record: &Record) -> String {
+    let mut text = format!("error: {}\n", record.sentence);
+    if record.last_output.is_empty() {
+        text.push_str("It wrote no output.\n");
+    } else {
+        text.push_str("Its last output:\n");
+        for line in &record.last_output {
+            text.push_str(&format!("  {line}\n"));
         }
-        display.abort();
-        ended
-    };
-    progress.finish();
-    write_record(options, &journal, balancer_counts, trouble)
+    }
+    text
 }
 
-/// Waits for whatever may end a drill before its time.
-async fn ended_early(options: &Drill, journal: &Journal) -> Trouble {
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-        signal(SignalKind::hangup()),
-    ) else {
-        let sentence = "the drill cannot handle signals here, so it does not start".into();
-        return Trouble::new(Outcome::CannotStart, sentence);
-    };
-    tokio::select! {
-        _ = interrupt.recv() => Trouble::interrupted("Ctrl-C", 130),
-        _ = terminate.recv() => Trouble::interrupted("SIGTERM", 143),
-        _ = hangup.recv() => Trouble::interrupted("SIGHUP", 129),
-        () = journal.full() => Trouble::new(
-            Outcome::CutShort,
-            format!("cut short after {} requests (--max-requests)", options.max_requests),
-        ),
-        () = sleep(options.max_time) => Trouble::new(
-            Outcome::CutShort,
-            format!("cut short after {:?} (--max-time)", options.max_time),
-        ),
+fn write_files(options: &Drill, record: &Record, records: &[&Record]) -> Result<(), String> {
+    if let Some(path) = &options.json_file {
+        write(path, &record::to_json(record))?;
     }
-}
-
-/// The work of one drill.
-struct Conductor<'a> {
-    options: &'a Drill,
-    journal: Arc<Journal>,
-    progress: Arc<Progress>,
-    balancer: Option<Arc<Balancer>>,
-    /// The latest copy that had to be killed, when the drill went on nevertheless.
-    killed: Option<Trouble>,
-}
-
-impl Conductor<'_> {
-    async fn conduct(&mut self) -> Result<(), Trouble> {
-        let mut copies = self.start_copies().await?;
-        let load = self.try_paths(&mut copies).await?;
-        let (balancer, front, _background) = self.start_balancer(&copies).await?;
-        self.balancer = Some(Arc::clone(&balancer));
-
-        let stop = CancellationToken::new();
-        let mut clients = load::start(&load, front, &self.journal, &stop);
-        self.progress.stage("warming up".into());
-        self.progress.line("both copies are ready; the load begins");
-        undisturbed(&mut copies, sleep(self.options.warm_up)).await?;
-        for number in 1..=self.options.restarts {
-            let index = (number as usize - 1) % copies.len();
-            self.restart(&mut copies, index, number, &balancer).await?;
-        }
-
-        self.progress.stage("stopping".into());
-        stop.cancel();
-        // Each client ends with its current request, and that has a limit of its own.
-        while let Some(ended) = clients.join_next().await {
-            if let Err(error) = ended
-                && error.is_panic()
-            {
-                std::panic::resume_unwind(error.into_panic());
-            }
-        }
-        self.stop_copies(&mut copies).await?;
-        self.killed.take().map_or(Ok(()), Err)
+    if let Some(path) = &options.svg {
+        write(path, &timeline_svg::render(records))?;
     }
-
-    fn start(&self, index: usize, port: u16) -> Result<Server, Trouble> {
-        let server = Server::start(&self.options.cmd, port).map_err(|error| {
-            let program = &self.options.cmd[0];
-            Trouble::new(Outcome::CannotStart, format!("cannot start {program}: {error}"))
-        })?;
-        self.journal.event(index, Event::Started);
-        Ok(server)
-    }
-
-    /// Starts both copies at once and waits until both are ready.
-    async fn start_copies(&self) -> Result<Vec<Running>, Trouble> {
-        let ports = ports::free(2).map_err(|error| {
-            Trouble::new(Outcome::CannotStart, format!("the drill needs two ports: {error}"))
-        })?;
-        let mut copies = Vec::new();
-        for (index, port) in ports.into_iter().enumerate() {
-            self.journal.add_copy(port);
-            let server = self.start(index, port)?;
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            copies.push(Running { index, address, check: Check::Http, server });
-        }
-        for copy in &mut copies {
-            self.progress.stage(format!("waiting until {} is ready", copy.name()));
-            copy.check = self.wait_ready(copy, None).await?;
-            self.journal.event(copy.index, Event::Ready);
-        }
-        let check = copies[0].check;
-        self.journal.check(check);
-        if check == Check::Tcp {
-            self.journal.note(format!(
-                "no readiness route: {} answered 404, so the balancer only checked that the port \
-                 accepts connections (--ready-path)",
-                self.options.ready_path
-            ));
-        }
-        Ok(copies)
-    }
-
-    /// Waits until a started copy is ready. `known` is how its readiness is checked, once that
-    /// has been found out.
-    async fn wait_ready(&self, copy: &mut Running, known: Option<Check>) -> Result<Check, Trouble> {
-        let (address, path) = (copy.address, &self.options.ready_path);
-        let deadline = Instant::now() + self.options.start_timeout;
-        let mut missing = NotYet::Refused;
-        let ready = async {
-            loop {
-                let limit = Duration::from_secs(2).min(self.options.start_timeout);
-                let look = match (known, probe::first_look(address, path, limit).await) {
-                    // A route that was there at the first start is there at the next.
-                    (Some(Check::Http), FirstLook::Ready(Check::Tcp)) => {
-                        FirstLook::NotYet(NotYet::Status(404))
-                    }
-                    (Some(Check::Tcp), FirstLook::NotYet(not_yet))
-                        if not_yet != NotYet::Refused =>
-                    {
-                        FirstLook::Ready(Check::Tcp)
-                    }
-                    (_, look) => look,
-                };
-                match look {
-                    FirstLook::Ready(check) => return check,
-                    FirstLook::NotYet(not_yet) => missing = not_yet,
-                }
-                sleep(LOOK).await;
-            }
-        };
-        let ended = tokio::select! {
-            ready = tokio::time::timeout_at(deadline, ready) => ready.map_err(|_| None),
-            exit = copy.server.exited() => Err(Some(exit)),
-        };
-        match ended {
-            Ok(check) => Ok(known.unwrap_or(check)),
-            Err(Some(exit)) => {
-                let sentence =
-                    format!("{} ended before it was ready: {}", copy.name(), exit.words());
-                Err(copy.trouble(Outcome::DiedAtOnce, sentence).await)
-            }
-            Err(None) => {
-                let why = match missing {
-                    NotYet::Refused => format!("nothing accepts connections on {address}"),
-                    NotYet::Mute => format!("{address} gives no HTTP answer to GET {path}"),
-                    NotYet::Status(status) => format!("GET {path} answers {status}"),
-                };
-                let sentence = format!(
-                    "{} was not ready within {:?} (--start-timeout): {why}; a copy must listen on \
-                     the port in $PORT or {{port}}",
-                    copy.name(),
-                    self.options.start_timeout
-                );
-                Err(copy.trouble(Outcome::NeverReady, sentence).await)
-            }
-        }
-    }
-
-    /// Tries each path once, so that a wrong one is a sentence and not a million failures.
-    async fn try_paths(&self, copies: &mut [Running]) -> Result<Load, Trouble> {
-        let options = self.options;
-        let mut load = Load {
-            connections: options.connections,
-            rate: options.rate,
-            get_path: options.get_path.clone(),
-            post_path: options.post_path.clone(),
-            post_share: options.post_share,
-            echo: !options.no_echo,
-            slow_path: (options.slow_share > 0).then(|| options.slow_path.clone()),
-            slow_share: options.slow_share,
-            timeout: options.timeout,
-            seed: options.seed,
-        };
-        self.progress.stage("trying the paths".into());
-        let address = copies[0].address;
-        let body = (options.post_share > 0).then_some(b"lameduck drill".as_slice());
-        let tries = async {
-            let mut wrong = None;
-            let get = probe::get(address, &load.get_path, load.timeout).await;
-            if let Err(why) = answer_is_200(&get) {
-                let path = &load.get_path;
-                wrong = Some(format!("GET {path} {why}; --get-path names a path that answers 200"));
-            }
-            if let (None, Some(body)) = (&wrong, body) {
-                let post = probe::ask(address, &load.post_path, Some(body), load.timeout).await;
-                let path = &load.post_path;
-                if let Err(why) = answer_is_200(&post) {
-                    wrong = Some(format!(
-                        "POST {path} {why}; --post-path names a path that answers 200 with the \
-                         body it got, --post-share 0 sends no POST"
-                    ));
-                } else if load.echo && post.is_ok_and(|response| response.body != body) {
-                    wrong = Some(format!(
-                        "POST {path} does not answer with the body it got; --post-path names a \
-                         path that does, --no-echo does without"
-                    ));
-                }
-            }
-            if let (None, Some(path)) = (&wrong, &load.slow_path) {
-                let slow = probe::get(address, path, load.timeout).await;
-                match answer_is_200(&slow) {
-                    Ok(()) => {}
-                    Err(_) if slow.is_ok_and(|response| response.status == 404) => {
-                        self.journal
-                            .note(format!("no slow requests: {path} answered 404 (--slow-path)"));
-                        load.slow_path = None;
-                    }
-                    Err(why) => {
-                        wrong = Some(format!(
-                            "GET {path} {why}; --slow-path names a slow path that answers 200, \
-                             --slow-share 0 sends no slow requests"
-                        ));
-                    }
-                }
-            }
-            wrong
-        };
-        match undisturbed(copies, tries).await? {
-            None => Ok(load),
-            Some(sentence) => Err(copies[0].trouble(Outcome::Unsuitable, sentence).await),
-        }
-    }
-
-    async fn start_balancer(
-        &self,
-        copies: &[Running],
-    ) -> Result<(Arc<Balancer>, SocketAddr, JoinSet<()>), Trouble> {
-        let bound = async {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-            let front = listener.local_addr()?;
-            std::io::Result::Ok((listener, front))
-        };
-        let (listener, front) = bound.await.map_err(|error| {
-            Trouble::new(Outcome::CannotStart, format!("the balancer needs a port: {error}"))
-        })?;
-        let backends: Vec<_> = copies.iter().map(|copy| (copy.address, copy.check)).collect();
-        let balancer = Balancer::new(&backends);
-        let rule = CheckRule {
-            path: self.options.ready_path.clone(),
-            interval: self.options.probe_interval,
-            threshold: self.options.probe_threshold,
-        };
-        let mut background = JoinSet::new();
-        background.spawn(Arc::clone(&balancer).serve(listener, self.options.delay));
-        for copy in copies {
-            let (index, journal) = (copy.index, Arc::clone(&self.journal));
-            background.spawn(Arc::clone(&balancer).watch(index, rule.clone(), move |is_in| {
-                journal.event(index, if is_in { Event::In } else { Event::Out });
-            }));
-        }
-        Ok((balancer, front, background))
-    }
-
-    async fn restart(
-        &mut self,
-        copies: &mut [Running],
-        index: usize,
-        number: u32,
-        balancer: &Balancer,
-    ) -> Result<(), Trouble> {
-        let (left, rest) = copies.split_at_mut(index);
-        let (copy, right) = rest.split_first_mut().expect("the index is that of a copy");
-        let others = if left.is_empty() { right } else { left };
-        let name = copy.name();
-
-        self.progress.stage(format!("waiting until {name} exits"));
-        let asked = Instant::now();
-        self.journal.restart(index);
-        copy.server.terminate();
-        let limit = self.options.exit_timeout;
-        let exit = match undisturbed(others, timeout(limit, copy.server.exited())).await? {
-            Ok(exit) => {
-                self.journal.restart_exited(index, exit, false);
-                exit
-            }
-            Err(_) => {
-                copy.server.kill();
-                let exit = copy.server.exited().await;
-                self.journal.restart_exited(index, exit, true);
-                let trouble = self.never_exits(copy).await;
-                if !self.options.keep_going {
-                    return Err(trouble);
-                }
-                self.killed = Some(trouble);
-                exit
-            }
-        };
-        let took = asked.elapsed();
-
-        self.progress.stage(format!("waiting until {name} is ready"));
-        copy.server = self.start(index, copy.address.port())?;
-        let known = copy.check;
-        undisturbed(others, self.wait_ready(copy, Some(known))).await??;
-        self.journal.event(index, Event::Ready);
-        let back = async {
-            while !balancer.is_in(index) {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let limit = self.options.start_timeout;
-        if undisturbed(copies, timeout(limit, back)).await?.is_err() {
-            let copy = &mut copies[index];
-            let sentence = format!("{name} was ready, but fails its readiness checks since");
-            return Err(copy.trouble(Outcome::NeverReady, sentence).await);
-        }
-        self.progress.stage("pausing".into());
-        undisturbed(copies, sleep(self.options.pause)).await?;
-        self.progress.restarted(&format!(
-            "restart {number}/{}: {name} ended with {} after {:.2} s; requests failed: {}",
-            self.options.restarts,
-            exit.words(),
-            took.as_secs_f64(),
-            self.journal.failed_in_this_restart(),
-        ));
-        Ok(())
-    }
-
-    async fn never_exits(&self, copy: &mut Running) -> Trouble {
-        let sentence = format!(
-            "{} never exits: it was still running {:?} after SIGTERM (--exit-timeout) and had to \
-             be killed",
-            copy.name(),
-            self.options.exit_timeout
-        );
-        copy.trouble(Outcome::NeverExits, sentence).await
-    }
-
-    /// The end: no more load, both copies are stopped side by side.
-    async fn stop_copies(&self, copies: &mut [Running]) -> Result<(), Trouble> {
-        for copy in copies.iter() {
-            self.journal.event(copy.index, Event::Sigterm);
-            copy.server.terminate();
-        }
-        let deadline = Instant::now() + self.options.exit_timeout;
-        let mut trouble = None;
-        for copy in copies {
-            match tokio::time::timeout_at(deadline, copy.server.exited()).await {
-                Ok(_) => self.journal.event(copy.index, Event::Exited),
-                Err(_) => {
-                    copy.server.kill();
-                    copy.server.exited().await;
-                    self.journal.event(copy.index, Event::Killed);
-                    trouble = Some(self.never_exits(copy).await);
-                }
-            }
-        }
-        trouble.map_or(Ok(()), Err)
-    }
-}
-
-fn answer_is_200(answer: &Result<crate::http::Response, NotYet>) -> Result<(), String> {
-    match answer {
-        Ok(response) if response.status == 200 => Ok(()),
-        Ok(response) => Err(format!("answers {}", response.status)),
-        Err(_) => Err("gives no answer".into()),
-    }
-}
-
-/// Runs `work` unless one of `copies` ends meanwhile, which none of them was asked to.
-async fn undisturbed<T>(
-    copies: &mut [Running],
-    work: impl Future<Output = T>,
-) -> Result<T, Trouble> {
-    let (at, exit) = match copies {
-        [] => return Ok(work.await),
-        [only] => tokio::select! {
-            biased;
-            done = work => return Ok(done),
-            exit = only.server.exited() => (0, exit),
-        },
-        [first, second, ..] => tokio::select! {
-            biased;
-            done = work => return Ok(done),
-            exit = first.server.exited() => (0, exit),
-            exit = second.server.exited() => (1, exit),
-        },
-    };
-    Err(copies[at].died(exit).await)
-}
-
-fn write_record(
-    options: &Drill,
-    journal: &Journal,
-    balancer: BalancerCounts,
-    trouble: Option<Trouble>,
-) -> Record {
-    let contents = journal.contents();
-    let requests = contents.requests;
-    let summary = format!(
-        "{} of {} requests failed in {} restart{}",
-        requests.failed,
-        requests.total,
-        options.restarts,
-        if options.restarts == 1 { "" } else { "s" }
-    );
-    let all_done = contents.restarts.iter().filter(|restart| restart.ready_ms.is_some()).count()
-        == options.restarts as usize;
-    let trouble = match trouble {
-        Some(trouble) if all_done && trouble.outcome == Outcome::NeverExits => {
-            let sentence = format!("{summary}; {}", trouble.sentence);
-            Some(Trouble { sentence, ..trouble })
-        }
-        other => other,
-    };
-    let trouble = trouble.unwrap_or_else(|| {
-        let outcome =
-            if requests.failed == 0 && requests.ok > 0 { Outcome::Passed } else { Outcome::Failed };
-        let sentence = if requests.total == 0 {
-            "not one request was sent: a higher --rate or longer --pause is needed".into()
-        } else {
-            summary
-        };
-        Trouble {
-            exit_status: u8::from(outcome != Outcome::Passed),
-            ..Trouble::new(outcome, sentence)
-        }
-    });
-    Record {
-        schema: SCHEMA.into(),
-        label: options.name(),
-        command: options.cmd.clone(),
-        outcome: trouble.outcome,
-        sentence: trouble.sentence,
-        exit_status: trouble.exit_status,
-        notes: contents.notes,
-        conditions: Conditions {
-            restarts: options.restarts,
-            connections: options.connections,
-            rate: options.rate,
-            delay_ms: options.delay.as_secs_f64() * 1000.0,
-            probe_interval_ms: options.probe_interval.as_secs_f64() * 1000.0,
-            probe_threshold: options.probe_threshold,
-            seed: options.seed,
-            check: contents.check,
-        },
-        duration_ms: contents.duration_ms,
-        requests,
-        failures: contents.failures,
-        latency_ms: contents.latency_ms,
-        connections: contents.connections,
-        balancer,
-        restarts: contents.restarts,
-        failed_before_restarts: contents.failed_before_restarts,
-        copies: contents.copies,
-        timeline: contents.timeline,
-        first_failures: contents.first_failures,
-        last_output: trouble.last_output,
-    }
+    Ok(())
 }

@@ -1,125 +1,28 @@
 //! The `lameduck` command. `README.md` beside the manifest says which file holds what.
 
 mod args;
-mod balancer;
-mod client;
-mod delay;
+mod columns;
 mod drill;
-mod http;
-mod journal;
-mod load;
-mod ports;
-mod probe;
-mod progress;
-mod record;
-mod server;
-mod splice;
-mod table;
-mod timeline_svg;
+mod files;
+mod number;
+mod svg;
+mod time;
 
-use std::fs;
-use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command, Drill};
-use crate::record::Record;
+use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Drill(options) => match run_drill(&options) {
-            Ok(status) => ExitCode::from(status),
-            Err(sentence) => {
-                eprintln!("error: {sentence}");
-                ExitCode::from(2)
-            }
-        },
-    }
-}
-
-/// Runs a drill and writes its result wherever it was asked for. The error is about a file.
-fn run_drill(options: &Drill) -> Result<u8, String> {
-    let mut earlier = Vec::new();
-    for path in &options.against {
-        earlier.push(record::read(path).map_err(|error| format!("--against: {error}"))?);
-    }
-    // A drill takes a while: what can go wrong afterwards is found out before.
-    for (name, path) in [("--json-file", &options.json_file), ("--svg", &options.svg)] {
-        if let Some(path) = path {
-            check_writable(path).map_err(|error| format!("{name}: {error}"))?;
-        }
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| format!("the drill cannot start its threads: {error}"))?;
-    // On the main thread, which is where children are started: they are killed when it ends.
-    let record = runtime.block_on(drill::run(options));
-    runtime.shutdown_background();
-    server::end_orphans();
-
-    let mut records: Vec<&Record> = earlier.iter().collect();
-    records.push(&record);
-    let wrote_files = write_files(options, &record, &records);
-    let text = if options.json { record::to_json(&record) } else { report(&record, &records) };
-    // Nobody may be reading any more; the exit status still tells.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    if record.outcome.is_about_a_copy() {
-        eprint!("{}", complaint(&record));
-    }
-    wrote_files?;
-    Ok(record.exit_status)
-}
-
-/// The table, unless there is nothing to tabulate.
-fn report(record: &Record, records: &[&Record]) -> String {
-    if record.outcome.is_about_the_command() && record.requests.total == 0 {
-        String::new()
-    } else {
-        table::render(records)
-    }
-}
-
-fn complaint(record: &Record) -> String {
-    let mut text = format!("error: {}\n", record.sentence);
-    if record.last_output.is_empty() {
-        text.push_str("It wrote no output.\n");
-    } else {
-        text.push_str("Its last output:\n");
-        for line in &record.last_output {
-            text.push_str(&format!("  {line}\n"));
-        }
-    }
-    text
-}
-
-fn write_files(options: &Drill, record: &Record, records: &[&Record]) -> Result<(), String> {
-    if let Some(path) = &options.json_file {
-        write(path, &record::to_json(record))?;
-    }
-    if let Some(path) = &options.svg {
-        write(path, &timeline_svg::render(records))?;
-    }
-    Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
-}
-
-fn check_writable(path: &Path) -> Result<(), String> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
+    let done = match Cli::parse().command {
+        Command::Drill(options) => drill::run(&options),
     };
-    if path.is_dir() {
-        Err(format!("{} is a folder", path.display()))
-    } else if folder.is_dir() {
-        Ok(())
-    } else {
-        Err(format!("there is no folder {}", folder.display()))
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(sentence) => {
+            eprintln!("error: {sentence}");
+            ExitCode::from(2)
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::interval;
 
-use crate::journal::Journal;
+use crate::drill::journal::Journal;
 
 /// The display. Gone from the terminal when dropped.
 pub struct Progress {

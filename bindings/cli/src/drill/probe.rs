@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::http::{self, AtEof, Response, ResponseParser};
+use crate::drill::http::{self, AtEof, Response, ResponseParser};
 
 /// How readiness is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

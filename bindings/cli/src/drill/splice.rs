@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
-use crate::delay::{DelayLine, Passing};
+use crate::drill::delay::{DelayLine, Passing};
 
 const CHUNK: usize = 16 * 1024;
 /// Chunks under way per direction; bounds the memory of a connection whose reader is slow.

@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Client, Failure};
-use crate::http::Response;
-use crate::journal::{Done, Journal, Sort};
+use crate::drill::client::{Client, Failure};
+use crate::drill::http::Response;
+use crate::drill::journal::{Done, Journal, Sort};
 
 /// Largest request body.
 const MAX_BODY: usize = 64 * 1024;

@@ -9,10 +9,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::balancer::BalancerCounts;
-use crate::client::{ConnectionCounts, Failure};
-use crate::probe::Check;
-use crate::server::Exit;
+use crate::drill::balancer::BalancerCounts;
+use crate::drill::client::{ConnectionCounts, Failure};
+use crate::drill::probe::Check;
+use crate::drill::server::Exit;
 
 /// The schema of [`Record`]; changes when a field changes its meaning or goes.
 pub const SCHEMA: &str = "lameduck-drill/1";

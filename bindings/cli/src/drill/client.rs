@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::http::{self, AtEof, Response, ResponseParser};
+use crate::drill::http::{self, AtEof, Response, ResponseParser};
 
 /// How a request failed, as the client saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -232,7 +232,7 @@ fn is_open_and_silent(stream: &TcpStream) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::splice::close_with_reset;
+    use crate::drill::splice::close_with_reset;
     use tokio::net::TcpListener;
 
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

@@ -3,10 +3,13 @@
 
 use std::fmt::Write;
 
-use crate::record::{Copy, Event, Record, Timeline};
-use crate::table::{conditions, thousands};
+use crate::drill::record::{Copy, Event, Record, Timeline};
+use crate::drill::table::conditions;
+use crate::number::thousands;
+use crate::svg::{
+    self, FAILED, FINE, GONE, GRID, INK, SOFT, WIDTH, add, escape, swatch, tick, to_f64,
+};
 
-const WIDTH: f64 = 1200.0;
 const LEFT: f64 = 84.0;
 const RIGHT: f64 = 28.0;
 const TOP: f64 = 24.0;
@@ -24,11 +27,7 @@ const MIN_FAILED: f64 = 6.0;
 /// A phase drawn narrower than this everywhere needs no place in the legend.
 const NOTICEABLE: f64 = 2.5;
 
-const INK: &str = "#1f2937";
-const SOFT: &str = "#6b7280";
-const GRID: &str = "#e5e7eb";
 const OK: &str = "#8fb8de";
-const FAILED: &str = "#d92d20";
 
 /// What a copy is doing for some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +55,7 @@ impl Phase {
             Self::Leaving => "#f5c26b",
             Self::Draining => "#c9b3ea",
             Self::Out => "#f7e3a1",
-            Self::Gone => "url(#gone)",
+            Self::Gone => GONE,
         }
     }
 
@@ -154,11 +153,6 @@ fn totals(timeline: &Timeline) -> impl Iterator<Item = u32> + '_ {
     timeline.ok.iter().zip(&timeline.failed).map(|(ok, failed)| ok + failed)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "positions in a picture")]
-fn to_f64(number: u64) -> f64 {
-    number as f64
-}
-
 /// The next of 10, 12, 15, 20, 30, 40, 50, 60, 80, 100 and their tenfold.
 fn round_up(most: f64) -> f64 {
     let mut step = 10.0;
@@ -170,14 +164,6 @@ fn round_up(most: f64) -> f64 {
         }
         step *= 10.0;
     }
-}
-
-/// Seconds between labels of the time axis: about twelve of them.
-fn tick(seconds: f64) -> f64 {
-    [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0]
-        .into_iter()
-        .find(|step| seconds / step <= 16.0)
-        .unwrap_or(600.0)
 }
 
 /// The picture of these results, from top to bottom.
@@ -206,17 +192,7 @@ pub fn render(records: &[&Record]) -> String {
         })
         .collect();
     y = legend(&mut body, records, &used, y + BETWEEN);
-    let height = y + 12.0;
-    format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" aria-label="Rolling restart under load: requests over time" font-family="system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', sans-serif" font-size="13" fill="{INK}">
-<defs><pattern id="gone" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="7" height="7" fill="#f3f4f6"/><rect width="2" height="7" fill="#d1d5db"/></pattern></defs>
-<rect width="{WIDTH}" height="{height}" rx="10" fill="#ffffff"/>
-<rect x="0.5" y="0.5" width="{inner_width}" height="{inner_height}" rx="10" fill="none" stroke="{GRID}"/>
-{body}</svg>
-"##,
-        inner_width = WIDTH - 1.0,
-        inner_height = height - 1.0,
-    )
+    svg::frame("Rolling restart under load: requests over time", y + 12.0, &body)
 }
 
 fn panel(svg: &mut String, record: &Record, scale: &Scale, top: f64) -> f64 {
@@ -244,10 +220,10 @@ fn title(svg: &mut String, record: &Record, top: f64) {
     let (colour, verdict) = if requests.failed > 0 {
         (FAILED, format!("{} of {} requests failed", count(requests.failed), count(requests.total)))
     } else {
-        ("#15803d", format!("0 of {} requests failed", count(requests.total)))
+        (FINE, format!("0 of {} requests failed", count(requests.total)))
     };
     let latency = record.latency_ms.ordinary;
-    write_svg(
+    add(
         svg,
         format_args!(
             r#"<text x="{x}" y="{y1:.1}" font-size="19" font-weight="700">{label}<tspan dx="14" font-weight="600" fill="{colour}">{verdict}</tspan></text>
@@ -275,7 +251,7 @@ fn count(number: u64) -> String {
 fn grid(svg: &mut String, scale: &Scale, bars: f64, base: f64) {
     for part in [0.0, 0.5, 1.0] {
         let y = base - part * BARS;
-        write_svg(
+        add(
             svg,
             format_args!(
                 r#"<line x1="{LEFT}" x2="{x2}" y1="{y:.1}" y2="{y:.1}" stroke="{GRID}"/><text x="{x:.1}" y="{text_y:.1}" text-anchor="end" font-size="12" fill="{SOFT}">{value:.0}</text>
@@ -288,7 +264,7 @@ fn grid(svg: &mut String, scale: &Scale, bars: f64, base: f64) {
         );
     }
     let middle = f64::midpoint(bars, base);
-    write_svg(
+    add(
         svg,
         format_args!(
             r#"<text transform="translate(32 {middle:.1}) rotate(-90)" text-anchor="middle" font-size="12" fill="{SOFT}">requests / 100 ms</text>
@@ -317,7 +293,7 @@ fn requests(svg: &mut String, timeline: &Timeline, scale: &Scale, base: f64) {
             let _ = write!(failed_path, "M{x:.1} {y:.1}v-{height:.1}h{wide:.1}v{height:.1}z");
         }
     }
-    write_svg(
+    add(
         svg,
         format_args!(
             r#"<path d="{ok_path}" fill="{OK}"/><path d="{glow}" fill="{FAILED}" fill-opacity="0.22"/><path d="{failed_path}" fill="{FAILED}"/>
@@ -332,8 +308,8 @@ fn marks(svg: &mut String, record: &Record, scale: &Scale, top: f64, end: f64) {
     let label = MarkLabel::that_fits(record, scale);
     for restart in &record.restarts {
         let x = scale.x(restart.sigterm_ms);
-        let (colour, weight) = if restart.failed > 0 { (FAILED, 700) } else { ("#15803d", 600) };
-        write_svg(
+        let (colour, weight) = if restart.failed > 0 { (FAILED, 700) } else { (FINE, 600) };
+        add(
             svg,
             format_args!(
                 r#"<line x1="{x:.1}" x2="{x:.1}" y1="{y1:.1}" y2="{end:.1}" stroke="{INK}" stroke-opacity="0.45" stroke-dasharray="3 3"/>
@@ -347,7 +323,7 @@ fn marks(svg: &mut String, record: &Record, scale: &Scale, top: f64, end: f64) {
         let failed = format!("{} failed", count(restart.failed));
         free_from = x + label.room();
         let name = label.text(restart.copy + 1);
-        write_svg(
+        add(
             svg,
             format_args!(
                 r#"<text x="{text_x:.1}" y="{y1:.1}" font-size="11.5" fill="{SOFT}">{name}</text><text x="{text_x:.1}" y="{y2:.1}" font-size="12.5" font-weight="{weight}" fill="{colour}">{failed}</text>
@@ -394,7 +370,7 @@ impl MarkLabel {
 
 fn lane(svg: &mut String, at: usize, copy: &Copy, end_ms: u64, scale: &Scale, y: f64) {
     let middle = y + LANE / 2.0 + 4.0;
-    write_svg(
+    add(
         svg,
         format_args!(
             r#"<text x="{x:.1}" y="{middle:.1}" text-anchor="end" font-size="12.5" font-weight="600">copy {number}</text>
@@ -407,7 +383,7 @@ fn lane(svg: &mut String, at: usize, copy: &Copy, end_ms: u64, scale: &Scale, y:
         let x = scale.x(segment.from_ms);
         let width = scale.x(segment.to_ms) - x;
         let phase = segment.phase;
-        write_svg(
+        add(
             svg,
             format_args!(
                 r#"<rect x="{x:.1}" y="{y:.1}" width="{shown:.1}" height="{LANE}" fill="{fill}"><title>{name}, {from:.1} s to {to:.1} s</title></rect>
@@ -421,7 +397,7 @@ fn lane(svg: &mut String, at: usize, copy: &Copy, end_ms: u64, scale: &Scale, y:
         );
         let label = phase.lane_label();
         if phase != Phase::Gone && width > 10.0 + 6.6 * to_f64(label.len() as u64) {
-            write_svg(
+            add(
                 svg,
                 format_args!(
                     r#"<text x="{x:.1}" y="{middle:.1}" text-anchor="middle" font-size="11.5">{label}</text>
@@ -433,7 +409,7 @@ fn lane(svg: &mut String, at: usize, copy: &Copy, end_ms: u64, scale: &Scale, y:
     }
     for event in copy.events.iter().filter(|event| event.event == Event::Killed) {
         let x = scale.x(event.at_ms);
-        write_svg(
+        add(
             svg,
             format_args!(
                 r#"<rect x="{bar:.1}" y="{y:.1}" width="3" height="{LANE}" fill="{FAILED}"/><text x="{text_x:.1}" y="{middle:.1}" text-anchor="end" font-size="11.5" font-weight="700" fill="{FAILED}">killed</text>
@@ -447,7 +423,7 @@ fn lane(svg: &mut String, at: usize, copy: &Copy, end_ms: u64, scale: &Scale, y:
 
 fn axis(svg: &mut String, scale: &Scale, top: f64) {
     let step = tick(scale.seconds);
-    write_svg(
+    add(
         svg,
         format_args!(
             r#"<line x1="{LEFT}" x2="{x2}" y1="{top:.1}" y2="{top:.1}" stroke="{SOFT}"/>
@@ -458,7 +434,7 @@ fn axis(svg: &mut String, scale: &Scale, top: f64) {
     let mut second = 0.0;
     while second <= scale.seconds {
         let x = LEFT + second / scale.seconds * (WIDTH - LEFT - RIGHT);
-        write_svg(
+        add(
             svg,
             format_args!(
                 r#"<line x1="{x:.1}" x2="{x:.1}" y1="{top:.1}" y2="{tick_end:.1}" stroke="{SOFT}"/><text x="{x:.1}" y="{text_y:.1}" text-anchor="middle" font-size="12" fill="{SOFT}">{second} s</text>
@@ -473,26 +449,14 @@ fn axis(svg: &mut String, scale: &Scale, top: f64) {
 
 fn legend(svg: &mut String, records: &[&Record], phases: &[Phase], top: f64) -> f64 {
     let mut x = LEFT - 60.0;
-    let mut entry = |fill: &str, text: &str| {
-        write_svg(
-            svg,
-            format_args!(
-                r##"<rect x="{x:.1}" y="{y:.1}" width="14" height="14" rx="2" fill="{fill}" stroke="#9ca3af" stroke-width="0.5"/><text x="{text_x:.1}" y="{text_y:.1}" font-size="12">{text}</text>
-"##,
-                y = top - 11.0,
-                text_x = x + 20.0,
-                text_y = top,
-            ),
-        );
-        x += 44.0 + 6.0 * to_f64(text.len() as u64);
-    };
+    let mut entry = |fill: &str, text: &str| x = swatch(svg, fill, text, x, top);
     entry(OK, "answered");
     entry(FAILED, "failed");
     for phase in phases {
         entry(phase.fill(), phase.legend());
     }
     let rule = x + 2.0;
-    write_svg(
+    add(
         svg,
         format_args!(
             r#"<line x1="{rule:.1}" x2="{rule:.1}" y1="{y1:.1}" y2="{y2:.1}" stroke="{INK}" stroke-opacity="0.6" stroke-dasharray="3 3"/><text x="{text_x:.1}" y="{top:.1}" font-size="12">SIGTERM</text>
@@ -503,7 +467,7 @@ fn legend(svg: &mut String, records: &[&Record], phases: &[Phase], top: f64) -> 
         ),
     );
     if let Some(record) = records.last() {
-        write_svg(
+        add(
             svg,
             format_args!(
                 r#"<text x="{x}" y="{y:.1}" font-size="12" fill="{SOFT}">{text}</text>
@@ -517,19 +481,10 @@ fn legend(svg: &mut String, records: &[&Record], phases: &[Phase], top: f64) -> 
     top + LEGEND - 26.0
 }
 
-fn write_svg(svg: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = svg.write_fmt(text);
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::CopyEvent;
+    use crate::drill::record::CopyEvent;
 
     #[test]
     fn events_become_phases_without_gaps() {
@@ -563,11 +518,5 @@ mod tests {
         for (most, rounded) in [(0.0, 10.0), (10.0, 10.0), (81.0, 100.0), (110.0, 120.0)] {
             assert!((round_up(most) - rounded).abs() < f64::EPSILON);
         }
-        assert!((tick(3.0) - 0.5).abs() < f64::EPSILON && (tick(60.0) - 5.0).abs() < f64::EPSILON);
-    }
-
-    #[test]
-    fn text_is_escaped() {
-        assert_eq!(escape("a<b> & \"c\""), "a&lt;b&gt; &amp; &quot;c&quot;");
     }
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
-use crate::client::{ConnectionCounts, Failure};
-use crate::probe::Check;
-use crate::record::{
+use crate::drill::client::{ConnectionCounts, Failure};
+use crate::drill::probe::Check;
+use crate::drill::record::{
     Copy, CopyEvent, Event, FailedRequest, INTERVAL_MS, Latencies, Latency, Requests, Restart,
     Timeline,
 };
-use crate::server::Exit;
+use crate::drill::server::Exit;
 
 /// How many failed requests are kept one by one.
 const FIRST_FAILURES: usize = 50;
@@ -78,7 +78,7 @@ struct Inner {
 
 /// What a journal holds at the end.
 pub struct Contents {
-    /// See [`crate::record::Record`], field by field.
+    /// See [`crate::drill::record::Record`], field by field.
     pub duration_ms: u64,
     /// Requests by result and sort.
     pub requests: Requests,

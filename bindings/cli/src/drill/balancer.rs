@@ -11,9 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::delay::DelayLine;
-use crate::probe::{self, Check};
-use crate::splice::{close_with_reset, splice};
+use crate::drill::delay::DelayLine;
+use crate::drill::probe::{self, Check};
+use crate::drill::splice::{close_with_reset, splice};
 
 /// How long a connect to a copy may take before the other one is tried.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
