@@ -76,8 +76,9 @@ table-python: python ## Measure what Python servers lose without and with lamedu
 	"$$(bindings/python/tests/venv.sh)/bin/python" bindings/python/tests/races.py --rounds 3 --out docs/python-servers.md
 
 .PHONY: test-resources
-test-resources: node tests/resources/node_modules/.package-lock.json
+test-resources: node python tests/resources/node_modules/.package-lock.json
 	tests/databases/setup.sh
+	LAMEDUCK_PYTHON="$$(bindings/python/tests/venv.sh)/bin/python" && export LAMEDUCK_PYTHON && \
 	cd tests/resources && node --test --test-concurrency=2 *.test.mjs
 
 .PHONY: test-deploy-day

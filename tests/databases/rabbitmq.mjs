@@ -42,6 +42,8 @@ export async function start() {
   return {
     ...node,
     kill: () => Promise.all([kill(), server(epmd).kill()]),
+    /** Closes all connections, as a broker that is restarted. */
+    cut: () => ask('close_all_connections', 'test'),
     /** Messages of each queue: `{ name: { ready, unacknowledged, consumers } }`. */
     async queues() {
       const rows = lines(await ask('list_queues', 'name', 'messages_ready', 'messages_unacknowledged', 'consumers', '--no-table-headers'));

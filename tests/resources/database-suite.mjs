@@ -14,39 +14,48 @@ import { hooks, start, stopUnderRequests } from './support.mjs';
  *   closes the client
  */
 export function suite(helper, database, setup) {
-  let db;
-  before(async () => (db = await database()));
-  after(() => db?.kill());
   const twice = `async (ctx, given) => {
     const ask = await (${setup})(ctx, given);
     if (given.close === 'hook') ctx.duck.onClose('mine', ask.close, { order: -1 });
     if (given.close === 'together') ctx.duck.onClose('mine', ask.close);
     return ask;
   }`;
+  serverSuite(helper, database, (t, given, options) => start(t, twice, given, options), { closed: [helper], hanging: [helper] });
+}
 
-  test(`${helper}: requests in flight and in the window are answered, and the database has no connection left`, async (t) => {
-    const server = await start(t, setup, { port: db.port });
+/**
+ * The tests of a server, however it is started: `begin(t, { port, close }, { options })`. `closed` are the hooks that its report names,
+ * `hanging` those that do not end when the database hangs.
+ */
+export function serverSuite(name, database, begin, { closed, hanging }) {
+  let db;
+  before(async () => (db = await database()));
+  after(() => db?.kill());
+  const ok = (...names) => [...closed, ...names].map((one) => `${one} close ok`).sort();
+
+  test(`${name}: requests in flight and in the window are answered, and the database has no connection left`, async (t) => {
+    const server = await begin(t, { port: db.port });
     await stopUnderRequests(server);
     const end = await server.end();
     assertReport(end, 0);
     assertGoneEarly(end, BUDGET);
-    assert.deepEqual(hooks(end.report), [`${helper} close ok`]);
+    assert.deepEqual(hooks(end.report), ok());
     assert.equal(await db.connections(), 0);
   });
 
   for (const [close, when] of [['hook', 'before'], ['together', 'at the same time']]) {
-    test(`${helper}: a client that the program closes itself, ${when}, is no failure`, async (t) => {
-      const server = await start(t, twice, { port: db.port, close });
+    test(`${name}: a client that the program closes itself, ${when}, is no failure`, async (t) => {
+      const server = await begin(t, { port: db.port, close });
       await stopUnderRequests(server);
       const end = await server.end();
       assertReport(end, 0);
-      assert.deepEqual(hooks(end.report), [`${helper} close ok`, 'mine close ok'].sort());
+      assert.deepEqual(hooks(end.report), ok('mine'));
       assert.equal(await db.connections(), 0);
     });
   }
 
-  test(`${helper}: a database that hangs delays nobody beyond the deadline, and the report names it`, async (t) => {
-    const server = await start(t, setup, { port: db.port }, { options: TIGHT });
+  test(`${name}: a database that hangs delays nobody beyond the deadline, and the report names it`, async (t) => {
+    const server = await begin(t, { port: db.port }, { options: TIGHT });
     assert.equal((await request(server.port, '/ask?ms=1')).text, 'ok');
     db.freeze();
     try {
@@ -58,8 +67,10 @@ export function suite(helper, database, setup) {
       assertReport(end, 1);
       assertGoneByT(end, TIGHT);
       assertVerdict(end.report, 'forced', 1);
-      assert.equal(hook(end.report, helper).result, 'timed_out');
-      assert.ok(end.report.lost.some((line) => line.includes(`close hook '${helper}' did not end`)), `${end.report.lost}`);
+      for (const one of hanging) {
+        assert.equal(hook(end.report, one).result, 'timed_out');
+        assert.ok(end.report.lost.some((line) => line.includes(`close hook '${one}' did not end`)), `${end.report.lost}`);
+      }
     } finally {
       db.thaw();
     }
@@ -67,14 +78,14 @@ export function suite(helper, database, setup) {
   });
 
   // The last: it costs the database.
-  test(`${helper}: a database that is dead holds nothing up`, async (t) => {
-    const server = await start(t, setup, { port: db.port });
+  test(`${name}: a database that is dead holds nothing up`, async (t) => {
+    const server = await begin(t, { port: db.port });
     assert.equal((await request(server.port, '/ask?ms=1')).text, 'ok');
     await db.kill();
     server.signal();
     const end = await server.end();
     assertReport(end, 0);
     assertGoneEarly(end, BUDGET, 2500);
-    assert.deepEqual(hooks(end.report), [`${helper} close ok`]);
+    assert.deepEqual(hooks(end.report), ok());
   });
 }

@@ -23,6 +23,7 @@ from ._metrics import prometheus
 from ._notice import Notice
 from ._options import Options, check, named, seconds, whole
 from ._request import Request
+from ._resources import ResourceT, Use
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # Type checkers bring it along.
@@ -142,6 +143,15 @@ class Lameduck:
     def on_flush(self, name: str, fn: Hook | None = None, *, order: int = 0, timeout: float | None = None) -> object:
         """Runs ``fn`` last of all: flush logs and metrics. Without ``fn`` it is a decorator."""
         return self._hook("flush", name, fn, order, timeout)
+
+    def use(self, client: ResourceT, *, name: str | None = None, order: int = 0, timeout: float | None = None) -> ResourceT:
+        """Closes a pool or client after the last request, by the method that it has for it; returns it. The consumers of an aio-pika
+        connection are paused when draining begins, and what they were given is waited for."""
+        use = Use(client)
+        for stage, fn in use.hooks():
+            self._hook(stage, use.name if name is None else name, fn, order, timeout)
+        use.watch()
+        return client
 
     def job(self, name: str, *, on_drain: Literal["wait", "cancel"] = "wait") -> Job:
         """Background work that shutdown waits for: ``with duck.job('mail'):`` or ``async with``.

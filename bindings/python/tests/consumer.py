@@ -1,9 +1,17 @@
 """A program that uses everything there is. It is type-checked, never run."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
+import aio_pika
+import asyncpg  # type: ignore[import-untyped]
 import lameduck
+import psycopg_pool
+import redis
+import redis.asyncio
+import sqlalchemy
 from lameduck import Job, Lameduck
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from typing_extensions import assert_type
 
 
@@ -54,3 +62,16 @@ async def main() -> None:
             own.shutdown(cause="deploy")
     with lameduck.wsgi(wsgi_application).lameduck.job("import"):
         pass
+
+
+async def resources(pool: asyncpg.Pool) -> None:
+    duck.use(pool, name="orders", order=1, timeout=2)
+    duck.use(psycopg_pool.ConnectionPool())
+    duck.use(psycopg_pool.AsyncConnectionPool())
+    assert_type(duck.use(sqlalchemy.create_engine("sqlite://")), sqlalchemy.Engine)
+    assert_type(duck.use(create_async_engine("sqlite://")), AsyncEngine)
+    assert_type(duck.use(redis.Redis()), redis.Redis)
+    assert_type(duck.use(redis.asyncio.Redis()), redis.asyncio.Redis)
+    duck.use(await aio_pika.connect_robust())
+    duck.use(AsyncExitStack())
+    duck.use("postgresql://")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]

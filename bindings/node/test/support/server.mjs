@@ -43,6 +43,14 @@ export async function start(t, { options = BUDGET, setup, secure = false, http2 
     env: { ...process.env, NODE_ENV: 'production', NODE_OPTIONS: '', FIXTURE: JSON.stringify(config), ...env },
     stdio: ['pipe', 'pipe', 'pipe', ...(ipc ? ['ipc'] : [])],
   });
+  const server = watch(t, child);
+  await server.event('started');
+  if (listen) server.port = (await server.event('listening')).port;
+  return server;
+}
+
+/** Any server that prints its events, a JSON object a line, and its report as one of them. */
+export function watch(t, child) {
   const server = new Server(child);
   // Nothing a test waits for comes later than this; a test that would hang fails instead.
   const timer = setTimeout(() => server.kill(), LIFETIME);
@@ -50,8 +58,6 @@ export async function start(t, { options = BUDGET, setup, secure = false, http2 
     clearTimeout(timer);
     return server.kill();
   });
-  await server.event('started');
-  if (listen) server.port = (await server.event('listening')).port;
   return server;
 }
 
