@@ -17,6 +17,8 @@ const SHUTDOWN_NOTICE = Buffer.from([0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff
 const exchangeOf = Symbol('lameduck.exchange');
 
 type Stream = ServerHttp2Stream & { [exchangeOf]?: Exchange };
+/** A session knows its connection: what Node shows of its socket is a proxy, which costs more to ask. */
+type Session = ServerHttp2Session & { [connectionOf]?: Connection };
 
 /** Whether the server speaks HTTP/2; Node does not export these classes. */
 export function speaksHttp2(server: NetServer): boolean {
@@ -54,6 +56,7 @@ export class Sessions {
     const socket = session.socket.on('close', () => {}) as Tracked;
     const connection = socket[connectionOf] ?? this.#connected(socket, server);
     connection.session = session;
+    (session as Session)[connectionOf] = connection;
     lingerAtClose(connection, session);
     if (connection.protocol !== 'http2' && connection.upgrade('http2')) {
       this.#owner.driver.connectionUpgraded(connection.handle, 'http2');
@@ -64,9 +67,9 @@ export class Sessions {
 
   /** A stream came; whether the application is to have it. */
   arrived(stream: Stream, headers: IncomingHttpHeaders, server: Server): boolean {
-    const session = stream.session as ServerHttp2Session | undefined;
+    const session = stream.session as Session | undefined;
     if (!session || session.destroyed) return true;
-    const connection = (session.socket as Tracked)[connectionOf] ?? this.began(session, server);
+    const connection = session[connectionOf] ?? this.began(session, server);
     if (connection.closed) return true;
     const { health } = this.#owner;
     const event = connection.begin();
