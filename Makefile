@@ -105,6 +105,7 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom cargo test --release --package lameduck --features async --lib --locked model
 	core/tests/weaken.sh
 	cargo run --release --package lameduck-exhaustive --locked
+	LAMEDUCK_MISTAKES=all cargo test --package lameduck-cli --test mistakes --locked
 	cargo run --release --package lameduck-simulation --locked -- drains 100000
 	cargo test --release --package lameduck-simulation --locked
 	LAMEDUCK_CLEAN_SHUTDOWNS=10000 cargo test --release --package lameduck-host --test watchdog --locked clean_shutdown

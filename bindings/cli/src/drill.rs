@@ -5,9 +5,12 @@ mod balancer;
 mod client;
 mod course;
 mod delay;
+mod diagnosis;
 mod http;
 mod journal;
 mod load;
+mod mistake;
+mod observation;
 mod ports;
 mod probe;
 mod progress;
@@ -16,6 +19,7 @@ mod server;
 mod splice;
 mod table;
 mod timeline_svg;
+mod witness;
 
 use std::io::Write;
 

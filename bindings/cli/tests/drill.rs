@@ -81,10 +81,12 @@ fn a_server_that_loses_requests_fails_the_drill() {
     command.env("MARKER", &marker);
     let (status, result, stderr) = run_json(command);
     assert_eq!(status, 1, "{stderr}");
-    assert_eq!(result["schema"], "lameduck-drill/1");
+    assert_eq!(result["schema"], "lameduck-drill/2");
     assert_eq!((&result["outcome"], &result["exit_status"]), (&"failed".into(), &1.into()));
     let failed = result["requests"]["failed"].as_u64().unwrap();
     assert!(failed >= 2, "{result}");
+    assert_eq!(result["findings"][0]["mistake"], "exits-at-once", "{result}");
+    assert_eq!(result["findings"].as_array().unwrap().len(), 1, "{result}");
     let kinds = result["failures"].as_object().unwrap();
     assert_eq!(kinds.values().map(|count| count.as_u64().unwrap()).sum::<u64>(), failed);
     let broken = ["reset_reused", "reset_fresh", "eof_reused", "eof_fresh", "truncated"];

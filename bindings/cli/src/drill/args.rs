@@ -3,9 +3,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, value_parser};
+use clap::{Args, ValueEnum, value_parser};
+use serde::{Deserialize, Serialize};
 
 use crate::time::{positive, time};
+
+/// What a drill runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Copies behind a balancer, restarted one after the other under load.
+    Rolling,
+    /// One process with clients of its own, stopped again and again.
+    Single,
+}
 
 /// The options of `lameduck drill`.
 #[derive(Args, Debug)]
@@ -25,6 +36,10 @@ Two servers side by side, in one table and one picture:
   lameduck drill --label after --against before.json --svg both.svg -- node new.mjs"
 )]
 pub struct Drill {
+    /// What runs: two or more copies behind a balancer, or one process and its clients
+    #[arg(long, value_enum, default_value_t = Mode::Rolling)]
+    pub mode: Mode,
+
     /// Restarts, of one copy after the other
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=1000))]
     pub restarts: u32,
@@ -61,6 +76,18 @@ pub struct Drill {
     #[arg(long, value_name = "PERCENT", default_value_t = 2, value_parser = value_parser!(u32).range(0..=100), help_heading = "Load")]
     pub slow_share: u32,
 
+    /// Path of a GET with a large response (some MiB), for a slow reader; left out after a 404
+    #[arg(long, value_name = "PATH", default_value = "/large", value_parser = path, help_heading = "Witnesses")]
+    pub large_path: String,
+
+    /// Path of a WebSocket that stays open
+    #[arg(long, value_name = "PATH", value_parser = path, help_heading = "Witnesses")]
+    pub websocket_path: Option<String>,
+
+    /// Path of an event stream (GET) that stays open
+    #[arg(long, value_name = "PATH", value_parser = path, help_heading = "Witnesses")]
+    pub stream_path: Option<String>,
+
     /// Time a request may take before it counts as failed
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = positive, help_heading = "Load")]
     pub timeout: Duration,
@@ -88,6 +115,10 @@ pub struct Drill {
     /// Time until a started copy must be ready
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = positive, help_heading = "Limits")]
     pub start_timeout: Duration,
+
+    /// Time from SIGTERM that the server says it needs at most: later is a mistake
+    #[arg(long, value_name = "TIME", value_parser = positive, help_heading = "Limits")]
+    pub grace: Option<Duration>,
 
     /// Time from SIGTERM until a copy must be gone, or it is killed
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive, help_heading = "Limits")]
@@ -117,7 +148,7 @@ pub struct Drill {
     #[arg(long, value_name = "NAME", value_parser = label, help_heading = "Result")]
     pub label: Option<String>,
 
-    /// Print the result as JSON (schema lameduck-drill/1) instead of a table
+    /// Print the result as JSON (schema lameduck-drill/2) instead of a table
     #[arg(long, help_heading = "Result")]
     pub json: bool,
 

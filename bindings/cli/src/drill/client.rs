@@ -128,6 +128,28 @@ impl Client {
         result
     }
 
+    /// Whether it has a connection for its next request.
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Gives its connection up.
+    pub fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    /// Waits until the server closes the connection, which is idle; for ever if there is none.
+    pub async fn closed_while_idle(&self) {
+        let Some(connection) = &self.connection else { return std::future::pending().await };
+        loop {
+            // An error is an end too, and the look below tells.
+            let _ = connection.stream.readable().await;
+            if !is_open_and_silent(&connection.stream) {
+                return;
+            }
+        }
+    }
+
     async fn on_wire(
         &mut self,
         connection: Option<Connection>,

@@ -4,8 +4,12 @@
 //! Everything that is started belongs to the future of [`run`]; when that ends for any reason, a
 //! signal included, its tasks are aborted and its copies are killed with their process groups.
 
+mod scene;
+mod single;
+
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +19,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::drill::args::Drill;
+use crate::drill::args::{Drill, Mode};
 use crate::drill::balancer::{Balancer, BalancerCounts, CheckRule};
+use crate::drill::diagnosis::diagnose;
 use crate::drill::journal::Journal;
 use crate::drill::load::{self, Load};
 use crate::drill::ports;
@@ -24,7 +29,10 @@ use crate::drill::probe::{self, Check, FirstLook, NotYet};
 use crate::drill::progress::Progress;
 use crate::drill::record::{Conditions, Event, Outcome, Record, SCHEMA};
 use crate::drill::server::{Exit, Server};
+use crate::drill::witness::{Scene, Witnesses};
 
+/// How long the witnesses have for their places before SIGTERM.
+const GATHER: Duration = Duration::from_millis(300);
 /// How often a starting copy is looked at.
 const LOOK: Duration = Duration::from_millis(25);
 
@@ -139,8 +147,16 @@ struct Conductor<'a> {
 
 impl Conductor<'_> {
     async fn conduct(&mut self) -> Result<(), Trouble> {
-        let mut copies = self.start_copies().await?;
+        match self.options.mode {
+            Mode::Rolling => self.roll().await,
+            Mode::Single => self.stop_again_and_again().await,
+        }
+    }
+
+    async fn roll(&mut self) -> Result<(), Trouble> {
+        let mut copies = self.start_copies(2).await?;
         let load = self.try_paths(&mut copies).await?;
+        let scene = self.scene(&mut copies, &load).await?;
         let (balancer, front, _background) = self.start_balancer(&copies).await?;
         self.balancer = Some(Arc::clone(&balancer));
 
@@ -151,7 +167,7 @@ impl Conductor<'_> {
         undisturbed(&mut copies, sleep(self.options.warm_up)).await?;
         for number in 1..=self.options.restarts {
             let index = (number as usize - 1) % copies.len();
-            self.restart(&mut copies, index, number, &balancer).await?;
+            self.restart(&mut copies, index, number, &balancer, &scene).await?;
         }
 
         self.progress.stage("stopping".into());
@@ -177,10 +193,10 @@ impl Conductor<'_> {
         Ok(server)
     }
 
-    /// Starts both copies at once and waits until both are ready.
-    async fn start_copies(&self) -> Result<Vec<Running>, Trouble> {
-        let ports = ports::free(2).map_err(|error| {
-            Trouble::new(Outcome::CannotStart, format!("the drill needs two ports: {error}"))
+    /// Starts all copies at once and waits until all are ready.
+    async fn start_copies(&self, count: usize) -> Result<Vec<Running>, Trouble> {
+        let ports = ports::free(count).map_err(|error| {
+            Trouble::new(Outcome::CannotStart, format!("the drill needs free ports: {error}"))
         })?;
         let mut copies = Vec::new();
         for (index, port) in ports.into_iter().enumerate() {
@@ -363,34 +379,18 @@ impl Conductor<'_> {
         index: usize,
         number: u32,
         balancer: &Balancer,
+        scene: &Scene,
     ) -> Result<(), Trouble> {
         let (left, rest) = copies.split_at_mut(index);
         let (copy, right) = rest.split_first_mut().expect("the index is that of a copy");
         let others = if left.is_empty() { right } else { left };
         let name = copy.name();
 
-        self.progress.stage(format!("waiting until {name} exits"));
+        let here = Scene { address: copy.address, ..scene.clone() };
+        let witnesses = Witnesses::gather(&here, self.options.seed ^ u64::from(number));
+        undisturbed(others, undisturbed(slice::from_mut(copy), sleep(GATHER))).await??;
         let asked = Instant::now();
-        self.journal.restart(index);
-        copy.server.terminate();
-        let limit = self.options.exit_timeout;
-        let exit = match undisturbed(others, timeout(limit, copy.server.exited())).await? {
-            Ok(exit) => {
-                self.journal.restart_exited(index, exit, false);
-                exit
-            }
-            Err(_) => {
-                copy.server.kill();
-                let exit = copy.server.exited().await;
-                self.journal.restart_exited(index, exit, true);
-                let trouble = self.never_exits(copy).await;
-                if !self.options.keep_going {
-                    return Err(trouble);
-                }
-                self.killed = Some(trouble);
-                exit
-            }
-        };
+        let exit = self.stop(copy, others, witnesses).await?;
         let took = asked.elapsed();
 
         self.progress.stage(format!("waiting until {name} is ready"));
@@ -419,6 +419,38 @@ impl Conductor<'_> {
             self.journal.failed_in_this_restart(),
         ));
         Ok(())
+    }
+
+    /// Asks a copy to stop, waits until it is gone, and keeps what the witnesses saw.
+    async fn stop(
+        &mut self,
+        copy: &mut Running,
+        others: &mut [Running],
+        witnesses: Witnesses,
+    ) -> Result<Exit, Trouble> {
+        self.progress.stage(format!("waiting until {} exits", copy.name()));
+        self.journal.restart(copy.index);
+        witnesses.sigterm();
+        copy.server.terminate();
+        let limit = self.options.exit_timeout;
+        let (exit, killed) = match undisturbed(others, timeout(limit, copy.server.exited())).await?
+        {
+            Ok(exit) => (exit, false),
+            Err(_) => {
+                copy.server.kill();
+                (copy.server.exited().await, true)
+            }
+        };
+        self.journal.restart_exited(copy.index, exit, killed);
+        self.journal.stop(witnesses.gone(exit, killed).await);
+        if killed {
+            let trouble = self.never_exits(copy).await;
+            if !self.options.keep_going {
+                return Err(trouble);
+            }
+            self.killed = Some(trouble);
+        }
+        Ok(exit)
     }
 
     async fn never_exits(&self, copy: &mut Running) -> Trouble {
@@ -492,13 +524,17 @@ fn write_record(
 ) -> Record {
     let contents = journal.contents();
     let requests = contents.requests;
-    let summary = format!(
+    let findings = diagnose(&contents.stops);
+    let mut summary = format!(
         "{} of {} requests failed in {} restart{}",
         requests.failed,
         requests.total,
         options.restarts,
         if options.restarts == 1 { "" } else { "s" }
     );
+    for finding in &findings {
+        summary.push_str(&format!("; {}", finding.mistake.words()));
+    }
     let all_done = contents.restarts.iter().filter(|restart| restart.ready_ms.is_some()).count()
         == options.restarts as usize;
     let trouble = match trouble {
@@ -509,8 +545,8 @@ fn write_record(
         other => other,
     };
     let trouble = trouble.unwrap_or_else(|| {
-        let outcome =
-            if requests.failed == 0 && requests.ok > 0 { Outcome::Passed } else { Outcome::Failed };
+        let fine = requests.failed == 0 && requests.ok > 0 && findings.is_empty();
+        let outcome = if fine { Outcome::Passed } else { Outcome::Failed };
         let sentence = if requests.total == 0 {
             "not one request was sent: a higher --rate or longer --pause is needed".into()
         } else {
@@ -528,6 +564,8 @@ fn write_record(
         outcome: trouble.outcome,
         sentence: trouble.sentence,
         exit_status: trouble.exit_status,
+        mode: options.mode,
+        findings,
         notes: contents.notes,
         conditions: Conditions {
             restarts: options.restarts,

@@ -113,6 +113,11 @@ impl ResponseParser {
         self.begun
     }
 
+    /// The status, once the head has come.
+    pub fn status(&self) -> Option<u16> {
+        (!matches!(self.state, State::Head)).then_some(self.status)
+    }
+
     fn take(&mut self) -> Response {
         Response {
             status: self.status,

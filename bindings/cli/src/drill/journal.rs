@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
 use crate::drill::client::{ConnectionCounts, Failure};
+use crate::drill::observation::Stop;
 use crate::drill::probe::Check;
 use crate::drill::record::{
     Copy, CopyEvent, Event, FailedRequest, INTERVAL_MS, Latencies, Latency, Requests, Restart,
@@ -74,6 +75,7 @@ struct Inner {
     connections: ConnectionCounts,
     check: Option<Check>,
     notes: Vec<String>,
+    stops: Vec<Stop>,
 }
 
 /// What a journal holds at the end.
@@ -102,6 +104,8 @@ pub struct Contents {
     pub check: Option<Check>,
     /// Notes.
     pub notes: Vec<String>,
+    /// What the witnesses saw, one entry per restart.
+    pub stops: Vec<Stop>,
 }
 
 impl Journal {
@@ -121,6 +125,7 @@ impl Journal {
             connections: ConnectionCounts::default(),
             check: None,
             notes: Vec::new(),
+            stops: Vec::new(),
         };
         Self { begun: Instant::now(), max_requests, inner: Mutex::new(inner), full: Notify::new() }
     }
@@ -152,7 +157,27 @@ impl Journal {
 
     /// Notes the result of a request.
     pub fn done(&self, done: &Done<'_>) {
-        let at_ms = self.now_ms();
+        self.done_at(self.now_ms(), done);
+    }
+
+    /// Notes the result of a request that was known then, and not counted by [`Self::may_start`].
+    pub fn done_uncounted(&self, at_ms: u64, done: &Done<'_>) {
+        self.lock().started += 1;
+        self.done_at(at_ms, done);
+    }
+
+    /// Keeps what the witnesses of a stop saw.
+    pub fn stop(&self, stop: Stop) {
+        self.lock().stops.push(stop);
+    }
+
+    /// What the witnesses of the latest stop saw, and when that stop began.
+    pub fn last_stop(&self) -> Option<(Stop, u64)> {
+        let inner = self.lock();
+        Some((inner.stops.last()?.clone(), inner.restarts.last()?.sigterm_ms))
+    }
+
+    fn done_at(&self, at_ms: u64, done: &Done<'_>) {
         let mut inner = self.lock();
         let inner = &mut *inner;
         inner.requests.total += 1;
@@ -296,6 +321,7 @@ impl Journal {
             first_failures: inner.first_failures.clone(),
             check: inner.check,
             notes: inner.notes.clone(),
+            stops: inner.stops.clone(),
         }
     }
 }

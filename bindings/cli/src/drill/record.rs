@@ -9,13 +9,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::drill::args::Mode;
 use crate::drill::balancer::BalancerCounts;
 use crate::drill::client::{ConnectionCounts, Failure};
+use crate::drill::diagnosis::Finding;
 use crate::drill::probe::Check;
 use crate::drill::server::Exit;
 
 /// The schema of [`Record`]; changes when a field changes its meaning or goes.
-pub const SCHEMA: &str = "lameduck-drill/1";
+pub const SCHEMA: &str = "lameduck-drill/2";
 /// Width of one interval of the timeline.
 pub const INTERVAL_MS: u64 = 100;
 
@@ -23,9 +25,9 @@ pub const INTERVAL_MS: u64 = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// All restarts done, nothing failed and nothing had to be killed.
+    /// All restarts done, nothing failed, no mistake was seen and nothing had to be killed.
     Passed,
-    /// All restarts done, and requests failed.
+    /// All restarts done, and requests failed or a mistake was seen.
     Failed,
     /// The command could not be started.
     CannotStart,
@@ -73,6 +75,10 @@ pub struct Record {
     pub sentence: String,
     /// Exit status of the drill.
     pub exit_status: u8,
+    /// What was run.
+    pub mode: Mode,
+    /// The mistakes that were seen, gravest first.
+    pub findings: Vec<Finding>,
     /// What the drill did differently from what was asked, as sentences.
     pub notes: Vec<String>,
     /// The conditions of the measurement.

@@ -1,7 +1,9 @@
 //! Results as a table for people, one column per drill.
 
 use crate::columns::{Row, layout};
+use crate::drill::args::Mode;
 use crate::drill::client::Failure;
+use crate::drill::diagnosis::Finding;
 use crate::drill::probe::Check;
 use crate::drill::record::{Latency, Outcome, Record};
 use crate::number::thousands;
@@ -98,6 +100,13 @@ fn dash_for_zero(count: u64) -> String {
 /// The conditions of a drill in one line.
 pub fn conditions(record: &Record) -> String {
     let conditions = &record.conditions;
+    if record.mode == Mode::Single {
+        return format!(
+            "one process and its clients, no balancer; one would look away after {} ms of failed \
+             readiness, no retries",
+            conditions.probe_interval_ms * f64::from(conditions.probe_threshold)
+        );
+    }
     let check = match conditions.check {
         Some(Check::Tcp) => "connect",
         _ => "readiness",
@@ -114,6 +123,9 @@ fn remarks(record: &Record) -> String {
     for note in &record.notes {
         text.push_str(&format!("note: {note}\n"));
     }
+    for finding in &record.findings {
+        text.push_str(&mistake(finding, record.restarts.len()));
+    }
     let word = match record.outcome {
         Outcome::Passed => "passed",
         Outcome::Interrupted => "interrupted",
@@ -121,4 +133,16 @@ fn remarks(record: &Record) -> String {
     };
     text.push_str(&format!("{word}: {}\n", record.sentence));
     text
+}
+
+/// A finding in three lines: what, seen how, and what to do.
+fn mistake(finding: &Finding, stops: usize) -> String {
+    format!(
+        "mistake: {} [{}], in {} of {stops} stops\n    seen: {}\n    do: {}\n",
+        finding.mistake.words(),
+        finding.mistake.id(),
+        finding.stops,
+        finding.evidence,
+        finding.remedy
+    )
 }
