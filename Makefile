@@ -53,7 +53,7 @@ python: need-cargo need-python ## Build the Python wheel
 	bindings/python/build.sh
 
 .PHONY: test
-test: test-rust test-node test-python test-resources test-deploy-day test-rolling test-defer ## Pass the tests
+test: test-rust test-ffi test-node test-python test-resources test-deploy-day test-rolling test-defer ## Pass the tests
 
 .PHONY: test-rust
 test-rust: need-cargo
@@ -61,6 +61,10 @@ test-rust: need-cargo
 	cargo clippy --workspace --features lameduck/async --all-targets --locked --quiet -- -D warnings
 	cargo test --workspace --features lameduck/async --locked --quiet
 	cargo test --manifest-path fuzz/Cargo.toml --locked --quiet
+
+.PHONY: test-ffi
+test-ffi: need-cargo
+	ffi/tests/run.sh
 
 .PHONY: test-node
 test-node: node bindings/node/test/node_modules/.package-lock.json bindings/node/matrix/node_modules/.package-lock.json

@@ -324,6 +324,24 @@ impl Ledger {
         self.handed.load(Acquire)
     }
 
+    /// Makes it as new for another server of the same process: every connection is closed, nothing is handed over. The generations
+    /// go on, so every handle that was given out is stale.
+    ///
+    /// Other threads may still try such handles, by [`begin`](Self::begin) and [`end`](Self::end); none may open or close, and
+    /// no page may be a caller's.
+    pub fn reset(&self) {
+        let mut slots = self.lock_slots();
+        for (index, row) in self.rows() {
+            let (generation, before) = row.read();
+            // What is closed already was closed by its owner, who has put it into the list.
+            if before.open && row.close(generation).is_ok() {
+                slots.free.push(index);
+            }
+        }
+        self.handed.store(false, Release);
+        self.closed_faults.store(0, Relaxed);
+    }
+
     /// Adds up all rows. From any thread, without a lock or an allocation; while others count, the result
     /// is of no single moment.
     #[must_use]

@@ -16,6 +16,7 @@
 
 use std::ffi::c_int;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use crate::clock::{MonotonicNs, now_ns};
@@ -113,6 +114,17 @@ pub fn close(socket: impl Into<OwnedFd>, bytes: u64, limit_ns: u64) -> io::Resul
         }
         wait(socket.as_raw_fd(), linger.deadline - now);
     }
+}
+
+/// Shuts a socket down whose owner goes on reading, and so learns of it. A connection that is broken already stays so.
+pub(crate) fn shut(fd: RawFd, how: Shutdown) {
+    let how = match how {
+        Shutdown::Read => libc::SHUT_RD,
+        Shutdown::Write => libc::SHUT_WR,
+        Shutdown::Both => libc::SHUT_RDWR,
+    };
+    // SAFETY: no preconditions.
+    unsafe { libc::shutdown(fd, how) };
 }
 
 /// Waits until `fd` is readable, broken, or for about `limit_ns`.

@@ -145,6 +145,13 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether the machine waits for this request. One that began behind the response that announced the close was
+    /// taken and is not: it shall not be processed (RFC 9112 §9.6).
+    pub fn is_in_flight(&self, connection: ConnectionId, request: RequestId) -> bool {
+        let known = self.connections.at(connection);
+        known.is_some_and(|known| known.requests().iter().any(|known| known.id == request))
+    }
+
     /// Gives a stream its notice, and its moment to end.
     fn begin_request(&mut self, id: ConnectionId, request: RequestId, now: Time) {
         let situation = self.situation;

@@ -15,6 +15,7 @@ use crate::clock::{MonotonicNs, now_ns};
 use crate::fence::{self, Survivors, Way};
 use crate::interposer::{self, Interposer};
 use crate::ledger::Ledger;
+use crate::signal_name::signal_name;
 use crate::{listeners, terminal};
 
 /// How often the driver says, while draining, that it is alive: the watchdog asks for half of
@@ -140,7 +141,7 @@ impl<E: FnMut(Effect)> Driver<E> {
             watchdog.heartbeat();
         }
         if first.is_some() {
-            self.shared.describe_cause(name(self.signal));
+            self.shared.describe_cause(signal_name(self.signal));
         } else if self.shared.stopped.load(Acquire) {
             self.shared.describe_cause("the server stopped by itself");
         }
@@ -381,18 +382,6 @@ fn cause(signal: c_int) -> Cause {
         Cause::Interrupt
     } else {
         Cause::Terminate
-    }
-}
-
-fn name(signal: c_int) -> &'static str {
-    match signal {
-        libc::SIGHUP => "SIGHUP",
-        libc::SIGINT => "SIGINT",
-        libc::SIGQUIT => "SIGQUIT",
-        libc::SIGTERM => "SIGTERM",
-        libc::SIGUSR1 => "SIGUSR1",
-        libc::SIGUSR2 => "SIGUSR2",
-        _ => "a signal",
     }
 }
 

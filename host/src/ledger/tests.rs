@@ -228,3 +228,26 @@ fn snapshot_and_events_balance_under_threads() {
         );
     }
 }
+
+#[test]
+fn a_reset_ledger_is_as_new_and_knows_no_old_handle() {
+    let ledger = Ledger::new(Spacing::Line);
+    let old: Vec<u64> =
+        (0..3).map(|_| ledger.open(word::HTTP1).expect("there is room").handle).collect();
+    assert!(ledger.begin(old[0]).is_ok());
+    assert!(ledger.close(old[1]).is_ok());
+    assert_eq!(ledger.hand_over(|_, _| ()), Ok(2));
+    ledger.reset();
+    assert!(!ledger.is_handed_over());
+    assert_eq!(ledger.totals(), Totals::default());
+    for handle in &old {
+        assert_eq!(ledger.end(*handle), Err(LedgerError::Stale { handle: *handle }));
+    }
+    let new: Vec<Opened> =
+        (0..PAGE_ROWS).map(|_| ledger.open(word::HTTP1).expect("there is room")).collect();
+    let mut slots: Vec<u32> = new.iter().map(|opened| word::index_of(opened.handle)).collect();
+    slots.sort_unstable();
+    slots.dedup();
+    assert_eq!((slots.len(), ledger.page_count()), (PAGE_ROWS, 1), "each slot once, none lost");
+    assert!(new.iter().all(|opened| !opened.handed_over && !old.contains(&opened.handle)));
+}

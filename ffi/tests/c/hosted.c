@@ -1,0 +1,199 @@
+/* A server that lameduck hosts, in each way of driving: sockets, threads and signals are real. */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MS UINT64_C(1000000)
+
+struct told {
+    lameduck_server *server;
+    uint64_t connection;
+    void *context;
+    atomic_int announced, idle, forced, done, phases, aborted, cancelled, listeners, lines;
+    atomic_int code;
+    pthread_t thread;
+    atomic_bool elsewhere;
+    char report[65536];
+};
+
+static void here(struct told *told) {
+    if (!pthread_equal(told->thread, pthread_self())) atomic_store(&told->elsewhere, true);
+}
+
+static void on_announce(void *user_data, uint64_t connection, void *context) {
+    struct told *told = user_data;
+    here(told);
+    CHECK(connection == told->connection && context == told->context);
+    atomic_fetch_add(&told->announced, 1);
+}
+
+static void on_idle(void *user_data, uint64_t connection, void *context) {
+    struct told *told = user_data;
+    here(told);
+    CHECK(context == told->context);
+    OK(lameduck_connection_close(told->server, connection));
+    atomic_fetch_add(&told->idle, 1);
+}
+
+static void on_listener(void *user_data, uint64_t listener, int descriptor) {
+    struct told *told = user_data;
+    here(told);
+    close(descriptor);
+    OK(lameduck_listener_closed(told->server, listener));
+    atomic_fetch_add(&told->listeners, 1);
+}
+
+static void on_phase(void *user_data, lameduck_phase phase) {
+    struct told *told = user_data;
+    here(told);
+    CHECK((int)phase == atomic_fetch_add(&told->phases, 1) + 1);
+}
+
+static void on_log(void *user_data, lameduck_level level, const char *line) {
+    struct told *told = user_data;
+    CHECK(level == LAMEDUCK_LEVEL_INFO || level == LAMEDUCK_LEVEL_WARN);
+    if (line[0] == '{') snprintf(told->report, sizeof told->report, "%s", line);
+    atomic_fetch_add(&told->lines, 1);
+}
+
+static void on_done(void *user_data, int code) {
+    struct told *told = user_data;
+    here(told);
+    atomic_store(&told->code, code);
+    atomic_fetch_add(&told->done, 1);
+}
+
+static int hook_ok(void *user_data, uint64_t hook) {
+    CHECK(hook != 0);
+    atomic_fetch_add((atomic_int *)user_data, 1);
+    return 0;
+}
+
+static int listening(void) {
+    int descriptor = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    CHECK(descriptor >= 0 && bind(descriptor, (struct sockaddr *)&address, sizeof address) == 0 && listen(descriptor, 16) == 0);
+    return descriptor;
+}
+
+static void start(struct told *told, lameduck_drive drive) {
+    lameduck_policy policy;
+    OK(lameduck_policy_init(&policy, sizeof policy));
+    policy.grace_ns = 3000 * MS;
+    policy.window_ns = 300 * MS;
+    policy.settle_ns = 10 * MS;
+    policy.quiet_ns = 50 * MS;
+    const char *none[] = { NULL };
+    policy.environment = none;
+    lameduck_options options;
+    OK(lameduck_options_init(&options, sizeof options));
+    options.policy = &policy;
+    options.drive = drive;
+    options.user_data = told;
+    options.callbacks = (lameduck_callbacks){ .announce_close = on_announce,
+                                              .close_idle = on_idle,
+                                              .close_listener = on_listener,
+                                              .phase = on_phase,
+                                              .log = on_log,
+                                              .done = on_done };
+    OK(lameduck_start(&options, &told->server));
+    CHECK(atomic_load(&told->lines) >= 2);
+}
+
+/* Dispatches until it is over, on this thread. */
+static void loop(struct told *told) {
+    int descriptor;
+    OK(lameduck_descriptor(told->server, &descriptor));
+    while (atomic_load(&told->done) == 0) {
+        struct pollfd question = { .fd = descriptor, .events = POLLIN };
+        CHECK(poll(&question, 1, 10000) == 1);
+        OK(lameduck_dispatch(told->server));
+    }
+}
+
+static void a_whole_shutdown(lameduck_drive drive) {
+    struct told told = { .thread = pthread_self() };
+    start(&told, drive);
+    uint64_t listener, request, job, hook;
+    int pair[2], code, context;
+    atomic_int hooks = 0;
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    told.context = &context;
+    OK(lameduck_listener_add(told.server, listening(), &listener));
+    OK(lameduck_connection_open(told.server, pair[0], LAMEDUCK_PROTOCOL_HTTP1, told.context, &told.connection));
+    OK(lameduck_connection_describe(told.server, told.connection, "127.0.0.1:4711"));
+    OK(lameduck_request_begin(told.server, told.connection, &request));
+    CHECK(request == LAMEDUCK_REQUEST_COUNTED);
+    bool announce = true;
+    OK(lameduck_response_head(told.server, told.connection, request, false, &announce));
+    CHECK(!announce);
+    OK(lameduck_request_end(told.server, told.connection, request, LAMEDUCK_OUTCOME_COMPLETED));
+    IS(LAMEDUCK_NOT_IN_FLIGHT, lameduck_request_end(told.server, told.connection, request, LAMEDUCK_OUTCOME_COMPLETED));
+    OK(lameduck_job_begin(told.server, "import", LAMEDUCK_JOB_SOURCE_BACKGROUND, LAMEDUCK_ON_DRAIN_WAIT, &job));
+    OK(lameduck_hook_add(told.server, LAMEDUCK_STAGE_CLOSE, "database", 0, LAMEDUCK_UNSET, hook_ok, &hooks, &hook));
+    OK(lameduck_hook_add(told.server, LAMEDUCK_STAGE_FLUSH, "log", 0, LAMEDUCK_UNSET, hook_ok, &hooks, NULL));
+
+    /* One in flight across the hand-over, described before it. */
+    uint64_t slow;
+    OK(lameduck_request_begin(told.server, told.connection, &slow));
+    OK(lameduck_request_describe(told.server, told.connection, &slow, LAMEDUCK_REQUEST_KIND_ORDINARY, "GET /slow"));
+    CHECK(slow != LAMEDUCK_REQUEST_COUNTED);
+    bool ready = false;
+    OK(lameduck_ready(told.server, &ready));
+    CHECK(ready);
+    CHECK(kill(getpid(), SIGTERM) == 0);
+    lameduck_phase phase = LAMEDUCK_PHASE_SERVING;
+    while (phase == LAMEDUCK_PHASE_SERVING) OK(lameduck_server_phase(told.server, &phase));
+    OK(lameduck_ready(told.server, &ready));
+    CHECK(!ready);
+    char text[8192];
+    size_t length;
+    OK(lameduck_blockers(told.server, text, sizeof text, &length));
+    CHECK(strlen(text) == length && strstr(text, "\"label\":\"GET /slow\"") && strstr(text, "127.0.0.1:4711"));
+    /* In the second half of the window every response announces. */
+    usleep(200 * 1000);
+    OK(lameduck_response_head(told.server, told.connection, slow, false, &announce));
+    CHECK(announce);
+    IS(LAMEDUCK_HEADERS_ALREADY_SENT, lameduck_response_head(told.server, told.connection, slow, false, &announce));
+    /* Parsed behind the response that announced. */
+    IS(LAMEDUCK_NOT_PROCESSED, lameduck_request_begin(told.server, told.connection, &request));
+    OK(lameduck_request_end(told.server, told.connection, slow, LAMEDUCK_OUTCOME_COMPLETED));
+    OK(lameduck_job_end(told.server, job, LAMEDUCK_JOB_OUTCOME_COMPLETED));
+    if (drive == LAMEDUCK_DRIVE_LOOP) loop(&told);
+    OK(lameduck_wait(told.server, 10000 * MS, &code));
+    CHECK(code == 0 && atomic_load(&told.code) == 0 && atomic_load(&told.done) == 1);
+    CHECK(atomic_load(&hooks) == 2 && atomic_load(&told.phases) == 3 && atomic_load(&told.announced) == 1);
+    CHECK(atomic_load(&told.idle) == 1 && atomic_load(&told.listeners) == 1);
+    CHECK(atomic_load(&told.elsewhere) == (drive == LAMEDUCK_DRIVE_THREAD));
+    CHECK(strstr(told.report, "\"cause\":\"terminate\",\"cause_detail\":\"SIGTERM\""));
+    CHECK(strstr(told.report, "\"adopted\":1,\"admitted\":0,\"not_processed\":1,\"completed\":1"));
+    lameduck_metrics metrics;
+    OK(lameduck_server_metrics(told.server, &metrics));
+    /* The end without a begin, above, was a fault. */
+    CHECK(metrics.completed == 1 && metrics.not_processed == 1 && metrics.connections == 0 && metrics.faults == 1);
+    IS(LAMEDUCK_DONE, lameduck_shutdown(told.server, LAMEDUCK_CAUSE_PROGRAMMATIC, NULL));
+    OK(lameduck_free(told.server));
+    IS(LAMEDUCK_INVALID_HANDLE, lameduck_free(told.server));
+    IS(LAMEDUCK_INVALID_HANDLE, lameduck_request_begin(told.server, told.connection, &request));
+    close(pair[0]);
+    close(pair[1]);
+}
+
+int main(void) {
+    a_whole_shutdown(LAMEDUCK_DRIVE_THREAD);
+    a_whole_shutdown(LAMEDUCK_DRIVE_LOOP);
+    size_t objects;
+    OK(lameduck_objects(&objects));
+    CHECK(objects == 0);
+    puts("hosted: ok");
+    return 0;
+}
