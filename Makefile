@@ -124,6 +124,9 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	! node tests/deploy-day/run.mjs --server plain
 	! node tests/deploy-day/run.mjs --server bare
 	for balancer in haproxy-http nginx; do node tests/deploy-day/run.mjs --balancer $$balancer --restarts 100 || exit 1; done
+	! node tests/deploy-day/run.mjs --service python --server plain
+	! node tests/deploy-day/run.mjs --service python --server bare
+	for balancer in haproxy-http nginx; do node tests/deploy-day/run.mjs --service python --balancer $$balancer --restarts 20 || exit 1; done
 	! node tests/rolling/run.mjs --server plain
 	for server in lameduck fastify hono; do \
 	  node tests/rolling/run.mjs --server $$server --balancer nginx,haproxy-http,haproxy-tcp --restarts 20 --clients 220 --least 1000 \

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -49,7 +49,7 @@ class Consumers:
 
     async def drain(self) -> None:
         self._draining = True
-        await asyncio.gather(*(channel.drain() for channel in self._channels.copy().values()))
+        await _all(channel.drain() for channel in self._channels.copy().values())
 
 
 class _Channel:
@@ -68,8 +68,7 @@ class _Channel:
             setattr(channel, way, self._settling(getattr(channel, way)))
 
     async def drain(self) -> None:
-        await asyncio.gather(*(self._cancel(tag) for tag in [*self._channel.consumers]))
-        await self._idle.wait()
+        await _all([*(self._cancel(tag) for tag in self._channel.consumers), self._idle.wait()])
 
     def gone(self) -> None:
         """With its channel the broker gives its messages to others."""
@@ -120,3 +119,10 @@ class _Channel:
             # With its channel the consumer is gone as well.
             if not self._channel.is_closed:
                 raise
+
+
+async def _all(drains: Iterable[Awaitable[object]]) -> None:
+    """Waits for all of them, even if one fails: what the others have in hand is done first."""
+    for result in await asyncio.gather(*drains, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result

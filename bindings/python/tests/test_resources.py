@@ -81,6 +81,14 @@ def test_what_the_program_opened_itself(lameduck_drain):
     assert said == ["closed"]
 
 
+def test_of_a_wsgi_application(lameduck_drain):
+    said = []
+    app = lameduck.wsgi(lambda environ, start_response: [b""], grace=3)
+    app.lameduck.use(Engine(said))
+    assert [hook["result"] for hook in lameduck_drain(app)["hooks"]] == ["ok"]
+    assert said == [("Engine", "dispose", False)]
+
+
 async def connect():
     return Waits([])
 
