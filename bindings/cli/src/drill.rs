@@ -6,6 +6,8 @@ mod client;
 mod course;
 mod delay;
 mod diagnosis;
+mod distance;
+mod external;
 mod http;
 mod journal;
 mod load;

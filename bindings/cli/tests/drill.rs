@@ -134,6 +134,37 @@ fn a_good_server_passes_and_stands_beside_an_earlier_result() {
 }
 
 #[test]
+fn the_balancers_of_others_leave_nothing_behind() {
+    for (balancer, program) in
+        [("nginx", "nginx"), ("haproxy", "haproxy"), ("haproxy-tcp", "haproxy")]
+    {
+        if !["/usr/sbin", "/usr/bin", "/usr/local/sbin"]
+            .iter()
+            .any(|at| PathBuf::from(at).join(program).exists())
+        {
+            // `make test` installs both.
+            eprintln!("not tried: {program} is not installed");
+            continue;
+        }
+        let marker = marker(balancer);
+        let folder = temporary(balancer);
+        fs::create_dir_all(&folder).unwrap();
+        let options =
+            ["--json", "--balancer", balancer, "--copies", "3", "--restarts", "1", "--rate", "200"];
+        let mut command = short(&options, "lossy.mjs");
+        command.env("MARKER", &marker).env("TMPDIR", &folder);
+        let (status, result, stderr) = run_json(command);
+        assert_eq!(status, 1, "{stderr}");
+        assert_eq!(result["conditions"]["balancer"], balancer);
+        assert_eq!(result["copies"].as_array().unwrap().len(), 3);
+        assert_eq!(result["findings"][0]["mistake"], "exits-at-once", "{result}");
+        assert!(result["requests"]["ok"].as_u64().unwrap() > 50, "{result}");
+        assert_gone(&marker);
+        fs::remove_dir(&folder).expect("its own folder is gone, this one empty");
+    }
+}
+
+#[test]
 fn missing_routes_are_said() {
     let (status, result, stderr) =
         run_json(short(&["--json", "--restarts", "1", "--rate", "100"], "no-readiness.mjs"));

@@ -18,6 +18,46 @@ pub enum Mode {
     Single,
 }
 
+/// What stands between the clients and the copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum BalancerKind {
+    /// The drill's own, layer 4, with readiness checks
+    Builtin,
+    /// nginx, layer 7, without active checks
+    Nginx,
+    /// HAProxy, layer 7, with readiness checks
+    Haproxy,
+    /// HAProxy, layer 4, with readiness checks
+    HaproxyTcp,
+}
+
+impl BalancerKind {
+    /// The program behind it.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Builtin => "lameduck",
+            Self::Nginx => "nginx",
+            Self::Haproxy | Self::HaproxyTcp => "haproxy",
+        }
+    }
+
+    /// The package it comes in.
+    pub fn package(self) -> &'static str {
+        if self == Self::Nginx { "nginx-light" } else { self.program() }
+    }
+
+    /// In words, for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Builtin => "TCP balancer",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "HAProxy",
+            Self::HaproxyTcp => "HAProxy in TCP mode",
+        }
+    }
+}
+
 /// The options of `lameduck drill`.
 #[derive(Args, Debug)]
 #[command(
@@ -95,6 +135,14 @@ pub struct Drill {
     /// Seed of the load: the same seed sends the same requests
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Load")]
     pub seed: u64,
+
+    /// Balancer; those that are not built in must be installed
+    #[arg(long, value_enum, default_value_t = BalancerKind::Builtin, help_heading = "Balancer")]
+    pub balancer: BalancerKind,
+
+    /// Copies of the server
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(2..=20), help_heading = "Balancer")]
+    pub copies: u32,
 
     /// Path of the readiness check; without such a route (404) only the port is checked
     #[arg(long, value_name = "PATH", default_value = "/readyz", value_parser = path, help_heading = "Balancer")]

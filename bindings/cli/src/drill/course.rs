@@ -4,6 +4,7 @@
 //! Everything that is started belongs to the future of [`run`]; when that ends for any reason, a
 //! signal included, its tasks are aborted and its copies are killed with their process groups.
 
+mod front;
 mod scene;
 mod single;
 
@@ -13,14 +14,12 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::drill::args::{Drill, Mode};
-use crate::drill::balancer::{Balancer, BalancerCounts, CheckRule};
+use crate::drill::balancer::{Balancer, BalancerCounts};
 use crate::drill::diagnosis::diagnose;
 use crate::drill::journal::Journal;
 use crate::drill::load::{self, Load};
@@ -30,6 +29,8 @@ use crate::drill::progress::Progress;
 use crate::drill::record::{Conditions, Event, Outcome, Record, SCHEMA};
 use crate::drill::server::{Exit, Server};
 use crate::drill::witness::{Scene, Witnesses};
+use front::Front;
+use futures_util::future::select_all;
 
 /// How long the witnesses have for their places before SIGTERM.
 const GATHER: Duration = Duration::from_millis(300);
@@ -154,20 +155,19 @@ impl Conductor<'_> {
     }
 
     async fn roll(&mut self) -> Result<(), Trouble> {
-        let mut copies = self.start_copies(2).await?;
+        let mut copies = self.start_copies(self.options.copies as usize).await?;
         let load = self.try_paths(&mut copies).await?;
         let scene = self.scene(&mut copies, &load).await?;
-        let (balancer, front, _background) = self.start_balancer(&copies).await?;
-        self.balancer = Some(Arc::clone(&balancer));
-
+        let mut front = self.start_front(&copies).await?;
         let stop = CancellationToken::new();
-        let mut clients = load::start(&load, front, &self.journal, &stop);
+        let mut clients = load::start(&load, front.address(), &self.journal, &stop);
         self.progress.stage("warming up".into());
-        self.progress.line("both copies are ready; the load begins");
+        self.progress.line(&format!("{} copies are ready; the load begins", copies.len()));
         undisturbed(&mut copies, sleep(self.options.warm_up)).await?;
         for number in 1..=self.options.restarts {
             let index = (number as usize - 1) % copies.len();
-            self.restart(&mut copies, index, number, &balancer, &scene).await?;
+            self.restart(&mut copies, index, number, &front, &scene).await?;
+            front.still_there().await?;
         }
 
         self.progress.stage("stopping".into());
@@ -343,47 +343,17 @@ impl Conductor<'_> {
         }
     }
 
-    async fn start_balancer(
-        &self,
-        copies: &[Running],
-    ) -> Result<(Arc<Balancer>, SocketAddr, JoinSet<()>), Trouble> {
-        let bound = async {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-            let front = listener.local_addr()?;
-            std::io::Result::Ok((listener, front))
-        };
-        let (listener, front) = bound.await.map_err(|error| {
-            Trouble::new(Outcome::CannotStart, format!("the balancer needs a port: {error}"))
-        })?;
-        let backends: Vec<_> = copies.iter().map(|copy| (copy.address, copy.check)).collect();
-        let balancer = Balancer::new(&backends);
-        let rule = CheckRule {
-            path: self.options.ready_path.clone(),
-            interval: self.options.probe_interval,
-            threshold: self.options.probe_threshold,
-        };
-        let mut background = JoinSet::new();
-        background.spawn(Arc::clone(&balancer).serve(listener, self.options.delay));
-        for copy in copies {
-            let (index, journal) = (copy.index, Arc::clone(&self.journal));
-            background.spawn(Arc::clone(&balancer).watch(index, rule.clone(), move |is_in| {
-                journal.event(index, if is_in { Event::In } else { Event::Out });
-            }));
-        }
-        Ok((balancer, front, background))
-    }
-
     async fn restart(
         &mut self,
         copies: &mut [Running],
         index: usize,
         number: u32,
-        balancer: &Balancer,
+        balancer: &Front,
         scene: &Scene,
     ) -> Result<(), Trouble> {
-        let (left, rest) = copies.split_at_mut(index);
-        let (copy, right) = rest.split_first_mut().expect("the index is that of a copy");
-        let others = if left.is_empty() { right } else { left };
+        // First of them while it is restarted, so that the others are in one piece.
+        copies.swap(0, index);
+        let (copy, others) = copies.split_first_mut().expect("there are copies");
         let name = copy.name();
 
         let here = Scene { address: copy.address, ..scene.clone() };
@@ -398,13 +368,11 @@ impl Conductor<'_> {
         let known = copy.check;
         undisturbed(others, self.wait_ready(copy, Some(known))).await??;
         self.journal.event(index, Event::Ready);
-        let back = async {
-            while !balancer.is_in(index) {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
+        let back = balancer.trusts(index);
         let limit = self.options.start_timeout;
-        if undisturbed(copies, timeout(limit, back)).await?.is_err() {
+        let in_time = undisturbed(copies, timeout(limit, back)).await?;
+        copies.swap(0, index);
+        if in_time.is_err() {
             let copy = &mut copies[index];
             let sentence = format!("{name} was ready, but fails its readiness checks since");
             return Err(copy.trouble(Outcome::NeverReady, sentence).await);
@@ -499,19 +467,14 @@ async fn undisturbed<T>(
     copies: &mut [Running],
     work: impl Future<Output = T>,
 ) -> Result<T, Trouble> {
-    let (at, exit) = match copies {
-        [] => return Ok(work.await),
-        [only] => tokio::select! {
-            biased;
-            done = work => return Ok(done),
-            exit = only.server.exited() => (0, exit),
-        },
-        [first, second, ..] => tokio::select! {
-            biased;
-            done = work => return Ok(done),
-            exit = first.server.exited() => (0, exit),
-            exit = second.server.exited() => (1, exit),
-        },
+    if copies.is_empty() {
+        return Ok(work.await);
+    }
+    let ends = copies.iter_mut().map(|copy| Box::pin(copy.server.exited()));
+    let (exit, at) = tokio::select! {
+        biased;
+        done = work => return Ok(done),
+        (exit, at, _) = select_all(ends) => (exit, at),
     };
     Err(copies[at].died(exit).await)
 }
@@ -571,6 +534,8 @@ fn write_record(
             restarts: options.restarts,
             connections: options.connections,
             rate: options.rate,
+            copies: options.copies,
+            balancer: options.balancer,
             delay_ms: options.delay.as_secs_f64() * 1000.0,
             probe_interval_ms: options.probe_interval.as_secs_f64() * 1000.0,
             probe_threshold: options.probe_threshold,

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::drill::args::Mode;
+use crate::drill::args::{BalancerKind, Mode};
 use crate::drill::balancer::BalancerCounts;
 use crate::drill::client::{ConnectionCounts, Failure};
 use crate::drill::diagnosis::Finding;
@@ -93,7 +93,7 @@ pub struct Record {
     pub latency_ms: Latencies,
     /// What clients did with their connections.
     pub connections: ConnectionCounts,
-    /// What the balancer did.
+    /// What the built-in balancer did.
     pub balancer: BalancerCounts,
     /// One entry per restart, in order.
     pub restarts: Vec<Restart>,
@@ -118,6 +118,10 @@ pub struct Conditions {
     pub connections: u32,
     /// Requests per second asked for.
     pub rate: u32,
+    /// Copies of the server.
+    pub copies: u32,
+    /// What stood between clients and copies.
+    pub balancer: BalancerKind,
     /// Delay each way between balancer and copies.
     pub delay_ms: f64,
     /// Time between readiness checks.

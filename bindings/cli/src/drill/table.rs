@@ -1,7 +1,7 @@
 //! Results as a table for people, one column per drill.
 
 use crate::columns::{Row, layout};
-use crate::drill::args::Mode;
+use crate::drill::args::{BalancerKind, Mode};
 use crate::drill::client::Failure;
 use crate::drill::diagnosis::Finding;
 use crate::drill::probe::Check;
@@ -107,14 +107,17 @@ pub fn conditions(record: &Record) -> String {
             conditions.probe_interval_ms * f64::from(conditions.probe_threshold)
         );
     }
-    let check = match conditions.check {
-        Some(Check::Tcp) => "connect",
-        _ => "readiness",
+    let check = match (conditions.balancer, conditions.check) {
+        (BalancerKind::Nginx, _) => "no active checks".into(),
+        (_, Some(Check::Tcp)) => format!("connect check every {} ms", conditions.probe_interval_ms),
+        _ => format!("readiness check every {} ms", conditions.probe_interval_ms),
     };
     format!(
-        "{} keep-alive clients, {} requests/s, TCP balancer, {} ms each way, {check} check every \
-         {} ms, no retries",
-        conditions.connections, conditions.rate, conditions.delay_ms, conditions.probe_interval_ms
+        "{} keep-alive clients, {} requests/s, {}, {} ms each way, {check}, no retries",
+        conditions.connections,
+        conditions.rate,
+        conditions.balancer.words(),
+        conditions.delay_ms,
     )
 }
 
