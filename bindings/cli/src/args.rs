@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::drill::Drill;
+use crate::plan::Plan;
 
 /// Ends servers without dropping anybody.
 #[derive(Debug, Parser)]
@@ -24,6 +25,14 @@ pub enum Command {
     /// The exit status is 0 only if no request failed and no copy had to be killed; 1 if any did;
     /// 2 for a wrong option or a command that cannot be drilled; 130 after Ctrl-C.
     Drill(Box<Drill>),
+
+    /// Check the timers of what you deploy with, and say what does not add up
+    ///
+    /// Lays every timer between the request to stop and SIGKILL on one line, lameduck's own among them, and
+    /// names what contradicts: where it stands, why it is bad, what to write.
+    ///
+    /// The exit status is 0 if nothing was found, 1 if anything was, 2 for a file that cannot be read.
+    Plan(Box<Plan>),
 }
 
 #[cfg(test)]

@@ -5,8 +5,11 @@ mod columns;
 mod drill;
 mod files;
 mod number;
+mod plan;
+mod screen;
 mod svg;
 mod time;
+mod timeline;
 
 use std::process::ExitCode;
 
@@ -17,6 +20,7 @@ use crate::args::{Cli, Command};
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Drill(options) => drill::run(&options),
+        Command::Plan(options) => plan::run(&options),
     };
     match done {
         Ok(status) => ExitCode::from(status),

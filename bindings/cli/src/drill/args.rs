@@ -269,6 +269,7 @@ mod tests {
         let words = ["lameduck", "drill"].iter().chain(options).chain(&["--", "server", "{port}"]);
         match Cli::try_parse_from(words) {
             Ok(Cli { command: Command::Drill(drill) }) => Ok(*drill),
+            Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error.to_string()),
         }
     }
