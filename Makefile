@@ -159,3 +159,4 @@ bench: node bindings/node/bench/node_modules/.package-lock.json ## What it costs
 	node bindings/node/bench/run.mjs --protocol h2c
 	cargo bench --package lameduck-host --bench million --locked
 	cargo bench --package lameduck --features async --bench guards --locked
+	ffi/bench/run.sh

@@ -1707,6 +1707,16 @@ lameduck_status lameduck_request_end(struct lameduck_server *server,
                                      lameduck_outcome outcome);
 
 /**
+ * The word in which the requests of a connection are counted, for lameduck_inline.h. It may be looked at as long as the process
+ * lives; once the connection is closed it is another's, and its generation says so.
+ *
+ * LAMEDUCK_NULL_POINTER, LAMEDUCK_INVALID_HANDLE, LAMEDUCK_UNKNOWN_CONNECTION.
+ */
+lameduck_status lameduck_connection_word(struct lameduck_server *server,
+                                         uint64_t connection,
+                                         uint64_t **word);
+
+/**
  * What the request is, for its allowance and the report; `label` (method and route) is copied. An event stream or a long poll must be
  * described, or nobody tells it to end. Takes a lock. Gives the request a handle of its own, if it has none, and writes it to
  * `*request`.

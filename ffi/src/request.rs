@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use lameduck::ConnectionId;
-use lameduck_host::hosted::{self, Counted, Token};
+use lameduck_host::hosted::{self, Counted, NotTaken, Token};
 
 use crate::enums::{RawOutcome, RawRequestKind};
 use crate::input::{Flag, Output};
@@ -60,6 +60,25 @@ pub extern "C" fn lameduck_request_end(
                 Ok(find(server)?.object.hosted.end_late(connection, token, outcome)?)
             }
         }
+    })
+}
+
+/// The word in which the requests of a connection are counted, for lameduck_inline.h. It may be looked at as long as the process
+/// lives; once the connection is closed it is another's, and its generation says so.
+///
+/// LAMEDUCK_NULL_POINTER, LAMEDUCK_INVALID_HANDLE, LAMEDUCK_UNKNOWN_CONNECTION.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lameduck_connection_word(
+    server: *mut lameduck_server,
+    connection: u64,
+    word: *mut *mut u64,
+) -> lameduck_status {
+    guard(|| {
+        let (ledger, place) = (ledger(server)?, Output::new(word, "word")?);
+        let word = ledger.word(connection).map_err(NotTaken::from)?;
+        // SAFETY: the caller's pointer is valid.
+        unsafe { place.write(word.as_ptr()) };
+        Ok(())
     })
 }
 

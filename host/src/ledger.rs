@@ -277,6 +277,19 @@ impl Ledger {
         }
     }
 
+    /// The connection's row as a word of memory, generation in the upper half and state in the lower, for whoever counts in another
+    /// language: by a compare-and-swap that checks the generation, as [`lameduck::row`] does. Valid as long as the ledger.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stale`].
+    pub fn word(&self, handle: u64) -> Result<NonNull<u64>, LedgerError> {
+        self.row(handle)?;
+        // An atomic, which may be changed through what a shared reference points to.
+        self.row_at(word::index_of(handle))
+            .map(|row| NonNull::from(row).cast())
+            .ok_or(LedgerError::Stale { handle })
+    }
+
     /// The hand-over: marks every open connection as handed, in handle order of their slots, and passes its
     /// handle and the row as it was just before to `adopt`. Connections that open from now on are born
     /// handed. Returns how many were passed on.

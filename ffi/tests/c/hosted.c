@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "check.h"
 
+#include <lameduck_inline.h>
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -188,7 +190,49 @@ static void a_whole_shutdown(lameduck_drive drive) {
     close(pair[1]);
 }
 
+/* The inline functions and those of the library count in the same word, before and after the hand-over. */
+static void inline_and_called_mix(void) {
+    struct told told = { .thread = pthread_self() };
+    start(&told, LAMEDUCK_DRIVE_THREAD);
+    lameduck_server *server = told.server;
+    uint64_t connection, other, *word, inlined, called, none = 4711;
+    lameduck_metrics metrics;
+    const lameduck_outcome completed = LAMEDUCK_OUTCOME_COMPLETED;
+    OK(lameduck_connection_open(server, -1, LAMEDUCK_PROTOCOL_HTTP2, NULL, &connection));
+    told.connection = connection;
+    OK(lameduck_connection_word(server, connection, &word));
+    OK(lameduck_request_begin_inline(server, connection, word, &inlined));
+    OK(lameduck_request_begin(server, connection, &called));
+    OK(lameduck_server_metrics(server, &metrics));
+    CHECK(metrics.in_flight == 2);
+    OK(lameduck_request_end(server, connection, inlined, completed));
+    OK(lameduck_request_end_inline(server, connection, word, called, completed));
+    IS(LAMEDUCK_NOT_IN_FLIGHT, lameduck_request_end_inline(server, connection, word, called, completed));
+    IS(LAMEDUCK_NULL_POINTER, lameduck_request_begin_inline(server, connection, word, NULL));
+    for (int n = 0; n < 65535; n++) OK(lameduck_request_begin_inline(server, connection, word, &inlined));
+    IS(LAMEDUCK_TOO_MANY, lameduck_request_begin_inline(server, connection, word, &none));
+    for (int n = 0; n < 65534; n++) OK(lameduck_request_end_inline(server, connection, word, inlined, completed));
+
+    OK(lameduck_shutdown(server, LAMEDUCK_CAUSE_PROGRAMMATIC, "tested"));
+    OK(lameduck_request_begin_inline(server, connection, word, &called));
+    CHECK(called != LAMEDUCK_REQUEST_COUNTED);
+    OK(lameduck_request_end_inline(server, connection, word, inlined, completed));
+    IS(LAMEDUCK_NOT_IN_FLIGHT, lameduck_request_end_inline(server, connection, word, inlined, completed));
+    OK(lameduck_request_end_inline(server, connection, word, called, LAMEDUCK_OUTCOME_CLIENT_GONE));
+    OK(lameduck_server_metrics(server, &metrics));
+    CHECK(metrics.completed == 1 && metrics.client_gone == 1);
+    OK(lameduck_connection_close(server, connection));
+    /* Its slot has another connection now, whose word does not heed the old handle. */
+    OK(lameduck_connection_open(server, -1, LAMEDUCK_PROTOCOL_HTTP2, NULL, &other));
+    uint64_t before = __atomic_load_n(word, __ATOMIC_RELAXED);
+    IS(LAMEDUCK_UNKNOWN_CONNECTION, lameduck_request_begin_inline(server, connection, word, &none));
+    CHECK(__atomic_load_n(word, __ATOMIC_RELAXED) == before && none == 4711);
+    OK(lameduck_free(server));
+    IS(LAMEDUCK_INVALID_HANDLE, lameduck_request_begin_inline(server, connection, word, &none));
+}
+
 int main(void) {
+    inline_and_called_mix();
     a_whole_shutdown(LAMEDUCK_DRIVE_THREAD);
     a_whole_shutdown(LAMEDUCK_DRIVE_LOOP);
     size_t objects;
