@@ -1,8 +1,9 @@
 // What every client of a broker has to hold: what was delivered is acknowledged, what was published is there.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { request } from '../../bindings/node/test/support/client.mjs';
 import { assertReport, hook } from '../../bindings/node/test/support/report.mjs';
-import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly } from '../../bindings/node/test/support/server.mjs';
+import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, sleep } from '../../bindings/node/test/support/server.mjs';
 import { start as startRabbit } from '../databases/rabbitmq.mjs';
 import { begin, hooks, stopUnderRequests } from './support.mjs';
 
@@ -10,8 +11,9 @@ export const numbers = (server, event) => server.events.filter((one) => one.even
 
 /**
  * The tests of one client. `start(t, { port, takes, queue, close }, { options })` starts a server of which each request publishes a message
- * and answers its number; a message takes `takes` milliseconds, and the server says `published`, `begun` and `done` with its number. `name` is
- * what the report calls the client's hooks, `others` are the hooks that there are besides. `more(db)` are tests of its own.
+ * and answers its number; a message takes `takes` milliseconds, and the server says `published`, `begun` and `done` with its number. It has one
+ * consumer if `lone`, else as many as it likes. `name` is what the report calls the client's hooks, `others` are the hooks that there are
+ * besides. `more(db)` are tests of its own.
  */
 export function consumerSuite(name, start, { others = [], more = () => {} } = {}) {
   let db;
@@ -42,6 +44,25 @@ export function consumerSuite(name, start, { others = [], more = () => {} } = {}
     assertReport(await second.end(), 0);
     assert.deepEqual([...done, ...numbers(second, 'done')].sort((a, b) => a - b), published);
     assert.equal((await db.queues()).restarted.ready, 0);
+  });
+
+  test(`${name}: messages that come while the consumers are being cancelled are handled to the end`, async (t) => {
+    const server = await start(t, { port: db.port, takes: 500, queue: 'crossed', lone: true });
+    await Promise.all(Array.from({ length: 12 }, () => request(server.port, '/ask?ms=0')));
+    await server.event('begun');
+    // What is acknowledged and that nothing more is wanted the broker reads together: it delivers between the two.
+    db.freeze();
+    const before = numbers(server, 'begun').length;
+    await server.event('done', () => numbers(server, 'done').length === before);
+    await sleep(100);
+    server.signal();
+    await sleep(200);
+    db.thaw();
+    assertReport(await server.end(), 0);
+    const [begun, done] = [numbers(server, 'begun'), numbers(server, 'done')];
+    assert.ok(begun.length > before, 'no message came: this proves nothing');
+    assert.deepEqual(begun, done, 'a message was cut');
+    assert.deepEqual((await db.queues()).crossed, { ready: 12 - done.length, unacknowledged: 0, consumers: 0 });
   });
 
   test(`${name}: a connection that the program closes itself is no failure`, async (t) => {

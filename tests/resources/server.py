@@ -142,7 +142,8 @@ async def rabbitmq(port):
             await queue.consume(handle)
             say("late")
 
-    tasks.add(asyncio.create_task(iterate(await consumed())))
+    if not GIVEN.get("lone"):
+        tasks.add(asyncio.create_task(iterate(await consumed())))
     publisher = await connection.channel()
 
     async def ask(seconds):

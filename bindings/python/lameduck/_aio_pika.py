@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -49,7 +49,7 @@ class Consumers:
 
     async def drain(self) -> None:
         self._draining = True
-        await _all(channel.drain() for channel in self._channels.copy().values())
+        _raise_first(await asyncio.gather(*(channel.drain() for channel in self._channels.copy().values()), return_exceptions=True))
 
 
 class _Channel:
@@ -68,7 +68,10 @@ class _Channel:
             setattr(channel, way, self._settling(getattr(channel, way)))
 
     async def drain(self) -> None:
-        await _all([*(self._cancel(tag) for tag in self._channel.consumers), self._idle.wait()])
+        cancelled = await asyncio.gather(*(self._cancel(tag) for tag in self._channel.consumers), return_exceptions=True)
+        # Until then messages may come.
+        await self._idle.wait()
+        _raise_first(cancelled)
 
     def gone(self) -> None:
         """With its channel the broker gives its messages to others."""
@@ -121,8 +124,8 @@ class _Channel:
                 raise
 
 
-async def _all(drains: Iterable[Awaitable[object]]) -> None:
-    """Waits for all of them, even if one fails: what the others have in hand is done first."""
-    for result in await asyncio.gather(*drains, return_exceptions=True):
+def _raise_first(results: Iterable[object]) -> None:
+    """Of all that ended: what the others have in hand is done first."""
+    for result in results:
         if isinstance(result, BaseException):
             raise result
