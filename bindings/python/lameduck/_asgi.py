@@ -120,6 +120,7 @@ class AsgiApp:
             return
         inner = InnerLifespan(self._app, scope)
         await receive()
+        duck._prepare()
         answer = await inner.startup()
         if answer["type"] == "lifespan.startup.complete":
             loop = asyncio.get_running_loop()

@@ -85,6 +85,7 @@ class Lameduck:
         self._next_id = 1
         self._wanted = True
         self._draining = False
+        self._preparing = False
         self._final: dict[str, Any] | None = None
         self._handlers: dict[int, Any] = {}
         self._by_itself = False
@@ -292,6 +293,15 @@ class Lameduck:
                 ceiling,
             )
 
+    def _prepare(self) -> None:
+        """The application's own start-up begins, maybe not for the first time: what it registers now it registers each time."""
+        with self._lock:
+            if self._final is not None:
+                self._again()
+            if self._hold is None:
+                self._hooks = {id: hook for id, hook in self._hooks.items() if not hook.once}
+                self._preparing = True
+
     def _start(self, loop: asyncio.AbstractEventLoop | None = None, fencing: str | None = None) -> Hold:
         """After the server has installed its signal handlers, in the process that serves. Once."""
         with self._lock:
@@ -308,6 +318,7 @@ class Lameduck:
                 _hypercorn.hold_event(self, polled)
             hold = self._new_hold(fencing or _fencing())
             self._hold, self._loop, self._pid = hold, loop, os.getpid()
+            self._preparing = False
             _started.add(self)
             for hook in self._hooks.values():
                 self._register(hold, hook)
@@ -336,7 +347,6 @@ class Lameduck:
         self._hold, self._pid, self._final = None, None, None
         self._draining = self._beats = self._by_itself = False
         self._wanted = True
-        self._hooks = {id: hook for id, hook in self._hooks.items() if not hook.once}
         self.drain_notice, self.stop_notice, self._done_notice = Notice(), Notice(), Notice()
 
     def _new_hold(self, fencing: str) -> Hold:
@@ -388,7 +398,7 @@ class Lameduck:
             raise TypeError(f"lameduck: {stage} hook '{name}' is a function, not {fn!r}")
         with self._lock:
             hold = self._here()
-            hook = _Registered(self._new_id(), stage, name, fn, order, limit, once)
+            hook = _Registered(self._new_id(), stage, name, fn, order, limit, once or self._preparing)
             if hold is not None:
                 refused = self._register(hold, hook)
                 if refused is not None:

@@ -6,6 +6,7 @@ import threading
 
 import lameduck
 import pytest
+from starlette.applications import Starlette
 from test_plugin import application
 
 
@@ -87,6 +88,30 @@ def test_of_a_wsgi_application(lameduck_drain):
     app.lameduck.use(Engine(said))
     assert [hook["result"] for hook in lameduck_drain(app)["hooks"]] == ["ok"]
     assert said == [("Engine", "dispose", False)]
+
+
+def test_what_the_applications_lifespan_takes_it_takes_each_time(lameduck_drain):
+    said, noticed = [], []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_):
+        app.lameduck.use(Waits(said))
+        noticed.append(app.lameduck.drain_notice.is_set())
+        if len(noticed) == 2:
+            raise ConnectionError("no database")
+        yield
+
+    app = lameduck.asgi(Starlette(lifespan=lifespan), grace=3)
+    app.lameduck.use(Engine(said))
+    for turn in range(4):
+        said.clear()
+        if turn == 1:
+            with pytest.raises(RuntimeError, match="no database"):
+                lameduck_drain(app)
+            continue
+        assert [hook["name"] for hook in lameduck_drain(app)["hooks"]] == ["test_resources.Engine", "test_resources.Waits", "lifespan"]
+        assert sorted(said) == [("Engine", "dispose", False), ("Waits", "close", True)]
+    assert noticed == [False] * 4
 
 
 async def connect():
