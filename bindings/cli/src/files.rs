@@ -1,7 +1,29 @@
-//! Files that results are written to.
+//! Files: read whole, and written to.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
+
+/// Longer files are no configuration, and no log that anybody reads.
+const MAX_FILE: u64 = 64 << 20;
+
+/// A file's name and text; `-` is standard input.
+pub fn read(path: &Path) -> Result<(String, String), String> {
+    let stdin = path == Path::new("-");
+    let name = if stdin { "standard input".into() } else { path.display().to_string() };
+    let mut bytes = Vec::new();
+    let read = if stdin {
+        std::io::stdin().lock().take(MAX_FILE + 1).read_to_end(&mut bytes)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| format!("cannot read {name}: {error}"))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!("{name} is longer than {} MiB", MAX_FILE >> 20));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8 text"))?;
+    Ok((name, text))
+}
 
 /// Writes a result; the error is a sentence.
 pub fn write(path: &Path, text: &str) -> Result<(), String> {

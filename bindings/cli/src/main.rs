@@ -6,6 +6,7 @@ mod drill;
 mod files;
 mod number;
 mod plan;
+mod report;
 mod screen;
 mod svg;
 mod time;
@@ -21,11 +22,16 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Drill(options) => drill::run(&options),
         Command::Plan(options) => plan::run(&options),
+        Command::Report(options) => report::run(&options),
+        Command::Completions { shell } => {
+            args::completions(shell);
+            Ok(0)
+        }
     };
     match done {
         Ok(status) => ExitCode::from(status),
         Err(sentence) => {
-            eprintln!("error: {sentence}");
+            eprintln!("error: {}", screen::plain(&sentence));
             ExitCode::from(2)
         }
     }

@@ -16,8 +16,7 @@ mod read;
 mod svg;
 mod text;
 
-use std::io::{Read as _, Write as _};
-use std::path::Path;
+use std::io::Write as _;
 
 pub use args::Plan;
 use findings::Planned;
@@ -25,11 +24,8 @@ use line::Line;
 use model::{Id, Process};
 
 use crate::columns::pad;
-use crate::files::{check_writable, write};
+use crate::files::{check_writable, read as read_file, write};
 use crate::screen::Screen;
-
-/// Files are not longer.
-const MAX_FILE: u64 = 16 << 20;
 
 /// What came of it.
 #[derive(Debug)]
@@ -64,7 +60,7 @@ pub fn run(options: &Plan) -> Result<u8, String> {
     }
     let mut files = Vec::new();
     for path in &options.files {
-        files.push(contents(path)?);
+        files.push(read_file(path)?);
     }
     let outcome = plan(&files, options)?;
     if let Some(path) = &options.svg {
@@ -78,25 +74,6 @@ pub fn run(options: &Plan) -> Result<u8, String> {
         out.write_all(text::render(&outcome, Screen::of_stdout()).as_bytes())
     };
     Ok(u8::from(outcome.count() > 0))
-}
-
-/// A file's name and text.
-fn contents(path: &Path) -> Result<(String, String), String> {
-    let name = path.display().to_string();
-    let failed = |error: std::io::Error| format!("cannot read {name}: {error}");
-    let mut bytes = Vec::new();
-    let stdin = path == Path::new("-");
-    let read = if stdin {
-        std::io::stdin().lock().take(MAX_FILE + 1).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
-    };
-    read.map_err(failed)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(format!("{name} is longer than {} MiB", MAX_FILE >> 20));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8 text"))?;
-    Ok((if stdin { "standard input".into() } else { name }, text))
 }
 
 /// Names and texts to everything that can be said about them.

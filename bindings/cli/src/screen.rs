@@ -41,8 +41,13 @@ impl Screen {
             .subsequent_indent(other)
             .break_words(false)
             .word_splitter(textwrap::WordSplitter::NoHyphenation);
-        textwrap::fill(text, options)
+        textwrap::fill(&plain(text), options)
     }
+}
+
+/// Somebody else's text on one line: what would steer a terminal, or break a picture, is a blank.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 /// Text in a style.

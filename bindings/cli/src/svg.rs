@@ -2,6 +2,8 @@
 
 use std::fmt::{Arguments, Write};
 
+use crate::screen::plain;
+
 /// Width of every picture.
 pub const WIDTH: f64 = 1200.0;
 /// Text.
@@ -52,6 +54,33 @@ pub fn swatch(svg: &mut String, fill: &str, text: &str, x: f64, y: f64) -> f64 {
     x + 44.0 + 6.0 * to_f64(text.len() as u64)
 }
 
+/// An axis of so many seconds between two positions.
+pub fn axis(svg: &mut String, from: f64, to: f64, seconds: f64, y: f64) {
+    let step = tick(seconds);
+    add(
+        svg,
+        format_args!(
+            r#"<line x1="{from}" x2="{to:.1}" y1="{y:.1}" y2="{y:.1}" stroke="{SOFT}"/>
+"#
+        ),
+    );
+    let mut at = 0.0;
+    while at <= seconds {
+        let x = from + at / seconds * (to - from);
+        let label = (at * 1000.0).round() / 1000.0;
+        add(
+            svg,
+            format_args!(
+                r#"<line x1="{x:.1}" x2="{x:.1}" y1="{y:.1}" y2="{tick_end:.1}" stroke="{SOFT}"/><text x="{x:.1}" y="{text_y:.1}" text-anchor="middle" font-size="12" fill="{SOFT}">{label} s</text>
+"#,
+                tick_end = y + 5.0,
+                text_y = y + 20.0,
+            ),
+        );
+        at += step;
+    }
+}
+
 /// A number as a position.
 #[expect(clippy::cast_precision_loss, reason = "positions in a picture")]
 pub fn to_f64(number: u64) -> f64 {
@@ -60,15 +89,19 @@ pub fn to_f64(number: u64) -> f64 {
 
 /// Seconds between labels of the time axis: about twelve of them.
 pub fn tick(seconds: f64) -> f64 {
-    [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0]
-        .into_iter()
-        .find(|step| seconds / step <= 16.0)
-        .unwrap_or(600.0)
+    let steps =
+        [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
+    let fits = |step: &f64| seconds / step <= 16.0 && (*step >= 0.5 || seconds < 2.0);
+    steps.into_iter().find(fits).unwrap_or((seconds / 12.0).max(600.0))
 }
 
 /// Text for an element or an attribute.
 pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    plain(text)
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]

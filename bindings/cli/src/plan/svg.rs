@@ -7,7 +7,7 @@ use lameduck::policy::text;
 use crate::plan::Outcome;
 use crate::plan::findings::Planned;
 use crate::plan::line::Line;
-use crate::svg::{self, FAILED, FINE, GRID, INK, SOFT, WIDTH, add, escape, swatch, tick, to_f64};
+use crate::svg::{self, FAILED, FINE, GRID, INK, SOFT, WIDTH, add, axis, escape, swatch};
 use crate::timeline::{Stage, bars, place, rounded};
 
 const LEFT: f64 = 32.0;
@@ -59,7 +59,7 @@ fn panel(body: &mut String, planned: &Planned, line: &Line, top: f64) -> f64 {
     let bar = top + 72.0;
     let x = |time: Duration| LEFT + place(time, line.end, WIDTH - LEFT - RIGHT);
     bars(body, &line.stretches, x, bar, BAR);
-    axis(body, line, bar + BAR + 6.0);
+    axis(body, LEFT, x(line.end), line.end.as_secs_f64(), bar + BAR + 6.0);
     if let Some(time) = line.kill.filter(|kill| *kill < line.end) {
         let (from, to) = (x(time), x(line.end));
         add(
@@ -139,34 +139,4 @@ fn mark(body: &mut String, x: f64, bar: f64, ends: bool, word: &str) {
             text_y = bar - 10.0,
         ),
     );
-}
-
-fn axis(body: &mut String, line: &Line, y: f64) {
-    let seconds = line.end.as_secs_f64();
-    let step = tick(seconds);
-    let scale = (WIDTH - LEFT - RIGHT) / seconds;
-    add(
-        body,
-        format_args!(
-            r#"<line x1="{LEFT}" x2="{x2:.1}" y1="{y:.1}" y2="{y:.1}" stroke="{SOFT}"/>
-"#,
-            x2 = LEFT + seconds * scale,
-        ),
-    );
-    for number in 0..200_u64 {
-        let at = to_f64(number) * step;
-        if at > seconds {
-            break;
-        }
-        let x = LEFT + at * scale;
-        add(
-            body,
-            format_args!(
-                r#"<line x1="{x:.1}" x2="{x:.1}" y1="{y:.1}" y2="{tick_end:.1}" stroke="{SOFT}"/><text x="{x:.1}" y="{text_y:.1}" text-anchor="middle" font-size="12" fill="{SOFT}">{at} s</text>
-"#,
-                tick_end = y + 5.0,
-                text_y = y + 20.0,
-            ),
-        );
-    }
 }

@@ -342,6 +342,18 @@ items:
 }
 
 #[test]
+fn nobody_steers_the_terminal() {
+    let compose = "services: {\"a\\e[2Jb\": {stop_signal: \"c\\nd\\e[1m\"}}";
+    let outcome = outcome(&[("x\u{1b}.yml", compose)], &[]).unwrap();
+    let shown = text::render(&outcome, Screen { width: 80 });
+    assert!(
+        !shown.contains("\u{1b}[2J") && !shown.contains("d\u{1b}[1m") && !shown.contains("x\u{1b}"),
+        "{shown:?}"
+    );
+    assert!(!svg::render(&outcome).contains('\u{1b}'));
+}
+
+#[test]
 fn every_form_of_amazon_s_files() {
     let task = r#"{"taskDefinition": {"family": "web", "containerDefinitions": [{"name": "app",
         "stopTimeout": 30, "command": ["node", "s.mjs"], "environment": [{"name": "LAMEDUCK_GRACE", "value": "30"}]}]}}"#;

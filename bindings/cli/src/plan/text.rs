@@ -10,7 +10,7 @@ use crate::plan::Outcome;
 use crate::plan::findings::Planned;
 use crate::plan::line::{Line, Timer};
 use crate::plan::node::Place;
-use crate::screen::{BAD, DIM, GOOD, STRONG, Screen, styled};
+use crate::screen::{BAD, DIM, GOOD, STRONG, Screen, plain, styled};
 use crate::timeline::{characters, place, rounded};
 
 /// Every process with its line and its times, then what does not add up.
@@ -39,7 +39,8 @@ fn counted(number: usize, one: &str, more: &str) -> String {
 fn process(out: &mut String, planned: &Planned, line: &Line, screen: Screen) {
     let process = &planned.process;
     let title = format!("{} ({})", process.name, process.platform.name());
-    let _ = writeln!(out, "{}  {}\n", styled(STRONG, &title), styled(DIM, &at(&process.place)));
+    let _ =
+        writeln!(out, "{}  {}\n", styled(STRONG, &plain(&title)), styled(DIM, &at(&process.place)));
     draw(out, line, screen);
     table(out, &line.timers);
     for note in &process.notes {
@@ -114,16 +115,16 @@ fn table(out: &mut String, timers: &[Timer]) {
             "  {}  {}  {}{}",
             pad(&timer.name, names),
             pad(&value(timer), values),
-            timer.origin,
+            plain(&timer.origin),
             styled(DIM, &place)
         );
     }
 }
 
 fn at(place: &Place) -> String {
-    format!("{}:{}", place.file, place.line)
+    plain(&format!("{}:{}", place.file, place.line))
 }
 
 fn exactly(place: &Place) -> String {
-    if place.path.is_empty() { at(place) } else { format!("{}  {}", at(place), place.path) }
+    if place.path.is_empty() { at(place) } else { format!("{}  {}", at(place), plain(&place.path)) }
 }

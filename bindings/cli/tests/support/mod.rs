@@ -1,4 +1,5 @@
 //! What the tests of the subcommands share: the binary, what it says, and where it may write.
+#![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -28,7 +29,6 @@ pub fn run_with_input(mut command: Command, input: &str) -> (i32, String, String
 }
 
 /// The files of `docs/deployments`, without its README.
-#[allow(dead_code, reason = "not every test file needs it")]
 pub fn deployments() -> Vec<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/deployments");
     let files = std::fs::read_dir(folder).expect("it is there").flatten();
