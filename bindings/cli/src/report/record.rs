@@ -176,20 +176,18 @@ impl Record {
                 }
             };
         }
-        for line in text.lines().rev().filter(|line| line.contains(SCHEMA)) {
-            // Before it there may be anything: a time, a level, `lameduck: report`.
-            for (at, _) in line.match_indices('{') {
-                let mut values =
-                    serde_json::Deserializer::from_str(&line[at..]).into_iter::<Value>();
-                if let Some(Ok(value)) = values.next()
-                    && let Some(report) = within(&value, 0)
-                {
-                    return Self::of(report);
-                }
-            }
-            return Err(format!("the line with {SCHEMA} is cut off or no JSON"));
+        let Some(line) = text.lines().rfind(|line| line.contains(SCHEMA)) else {
+            return Err(format!("there is no report in it (a line with \"schema\":\"{SCHEMA}\")"));
+        };
+        // Before it there may be anything: a time, a level, `lameduck: report`.
+        let report = line.match_indices('{').find_map(|(at, _)| {
+            let value = serde_json::Deserializer::from_str(&line[at..]).into_iter::<Value>().next();
+            within(&value?.ok()?, 0)
+        });
+        match report {
+            Some(report) => Self::of(report),
+            None => Err(format!("the line with {SCHEMA} is cut off or no JSON")),
         }
-        Err(format!("there is no report in it (a line with \"schema\":\"{SCHEMA}\")"))
     }
 
     fn of(mut value: Value) -> Result<Self, String> {
