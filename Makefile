@@ -117,6 +117,7 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	  LAMEDUCK_SYSTEMD=1 cargo test --release --package lameduck-host --test systemd --locked; \
 	else echo "not proven: what a real systemd makes of it (that takes root, and systemd)"; fi
 	for run in {1..20}; do cargo test --quiet --package lameduck-host --test queue --test group --test idle_close --locked; done
+	FUZZ_ROUNDS=40 ffi/tests/run.sh
 	node bindings/node/test/can-fail.mjs
 	cd bindings/node/matrix && node run.mjs --write
 	tests/defer/run.py --rounds 10

@@ -178,8 +178,10 @@ pub(crate) fn guard(call: impl FnOnce() -> Result<(), Failure>) -> lameduck_stat
                 .map(ToString::to_string)
                 .or_else(|| panic.downcast_ref::<String>().cloned())
                 .unwrap_or_default();
-            // What a panic carries may panic again when it is dropped.
-            std::mem::forget(panic);
+            // What a panic carries may panic again when it is dropped; what that one carries is left alone.
+            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                std::mem::forget(again);
+            }
             Failure::new(
                 LAMEDUCK_PANIC,
                 format!("a fault of lameduck itself: {text}; please report it"),
