@@ -212,6 +212,8 @@ pub fn facts(record: &Record) -> Vec<(&'static str, String)> {
     facts
 }
 
+type Count = fn(&Record) -> u64;
+
 /// Two reports side by side.
 pub fn rows(reports: [(&String, &Record); 2]) -> Vec<Row> {
     let row = |name: &str, cell: &dyn Fn(&Record) -> String| Row {
@@ -228,14 +230,14 @@ pub fn rows(reports: [(&String, &Record); 2]) -> Vec<Row> {
         rows.push(row(&format!("  {}", stage.name()), &|r| short(length(r, stage))));
     }
     rows.push(Row::rule());
-    let counts: [(&str, &dyn Fn(&Record) -> u64); 7] = [
-        ("in flight at the stop", &|r| r.requests.adopted),
-        ("admitted since", &|r| r.requests.admitted),
-        ("completed", &|r| r.requests.completed),
-        ("refused", &|r| r.requests.refused),
-        ("requests cut", &|r| r.requests.forced),
-        ("connections cut", &|r| r.connections.forced),
-        ("jobs aborted or cut", &|r| r.jobs.aborted + r.jobs.forced),
+    let counts: [(&str, Count); 7] = [
+        ("in flight at the stop", |r| r.requests.adopted),
+        ("admitted since", |r| r.requests.admitted),
+        ("completed", |r| r.requests.completed),
+        ("refused", |r| r.requests.refused),
+        ("requests cut", |r| r.requests.forced),
+        ("connections cut", |r| r.connections.forced),
+        ("jobs aborted or cut", |r| r.jobs.aborted + r.jobs.forced),
     ];
     for (name, count) in counts {
         rows.push(row(name, &|r| count(r).to_string()));
