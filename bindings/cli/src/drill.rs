@@ -9,6 +9,7 @@ mod diagnosis;
 mod distance;
 mod external;
 mod http;
+mod http2;
 mod journal;
 mod load;
 mod mistake;
@@ -21,6 +22,7 @@ mod server;
 mod splice;
 mod table;
 mod timeline_svg;
+mod wire;
 mod witness;
 
 use std::io::Write;

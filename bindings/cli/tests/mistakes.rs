@@ -13,10 +13,14 @@ use serde_json::Value;
 const NODE: &str = "node";
 const PYTHON: &str = "python3";
 const C: &str = "c";
+/// The server in Node with other protocols; h2 has HTTP/1.1 beside it, which is what its load speaks.
+const HTTPS: &str = "https";
+const H2C: &str = "h2c";
+const H2: &str = "h2";
 
 /// The habit of a server, the mistake that the drill must name, and the languages that have it;
 /// the first is the one that is always tried.
-const CASES: [(&str, &str, &[&str]); 18] = [
+const CASES: [(&str, &str, &[&str]); 21] = [
     ("none", "", &[NODE, PYTHON, C]),
     ("no-handler", "no-handler", &[C, NODE, PYTHON]),
     ("exits-at-once", "exits-at-once", &[NODE, PYTHON, C]),
@@ -34,7 +38,10 @@ const CASES: [(&str, &str, &[&str]); 18] = [
     ("event-stream-cut", "event-stream-cut", &[C, NODE, PYTHON]),
     ("exit-code-lies", "exit-code-lies", &[NODE, PYTHON, C]),
     ("exit-code-lies-after-a-loss", "exit-code-lies", &[PYTHON, NODE, C]),
-    // A word that means nothing to the servers: they are themselves again.
+    ("no-goaway", "no-goaway", &[H2C, H2]),
+    // Words that mean nothing to the servers: they are themselves again.
+    ("fixed-h2c", "", &[H2C]),
+    ("fixed-tls", "", &[H2, HTTPS]),
     ("fixed", "", &[C, PYTHON, NODE]),
 ];
 
@@ -54,17 +61,35 @@ fn compile() -> PathBuf {
     binary
 }
 
+fn make_certificate() {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+        .args(["-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=localhost"])
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .output()
+        .expect("openssl is on the path");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
 /// What the drill finds, or what went wrong with it.
 fn drill(language: &str, habit: &str, c_server: &PathBuf) -> Result<Vec<String>, String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lameduck"));
     command.args(["drill", "--mode", "single", "--json", "--restarts", "1", "--warm-up", "300ms"]);
     command.args(["--probe-interval", "300ms", "--grace", "2500ms", "--exit-timeout", "4500ms"]);
-    command.args(["--stream-path", "/events"]);
-    if language != C {
-        command.args(["--websocket-path", "/socket"]);
-    }
+    match language {
+        C => command.args(["--stream-path", "/events"]),
+        H2C => command.arg("--http2"),
+        // Neither WebSockets over HTTP/2 nor TLS under this server's WebSockets.
+        H2 | HTTPS => command.args(["--tls", "--stream-path", "/events"]),
+        _ => command.args(["--stream-path", "/events", "--websocket-path", "/socket"]),
+    };
+    let certificate = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    command.env("KEY", certificate.join("key.pem")).env("CERT", certificate.join("cert.pem"));
     command.arg("--");
     match language {
+        HTTPS | H2C | H2 => {
+            command.env("PROTOCOL", language).arg(NODE).arg(folder().join("server.mjs"))
+        }
         NODE => command.arg(NODE).arg(folder().join("server.mjs")),
         PYTHON => command.arg(PYTHON).arg(folder().join("server.py")),
         _ => command.arg(c_server),
@@ -90,6 +115,7 @@ fn drill(language: &str, habit: &str, c_server: &PathBuf) -> Result<Vec<String>,
 fn the_right_mistake_and_no_other() {
     let all = std::env::var("LAMEDUCK_MISTAKES").is_ok_and(|which| which == "all");
     let c_server = compile();
+    make_certificate();
     let runs = CASES.iter().flat_map(|(habit, mistake, languages)| {
         let most = if all { languages.len() } else { 1 };
         languages[..most].iter().map(move |language| (*language, *habit, *mistake))

@@ -84,6 +84,14 @@ pub struct Drill {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=1000))]
     pub restarts: u32,
 
+    /// The server speaks TLS; any certificate is accepted
+    #[arg(long, help_heading = "Load")]
+    pub tls: bool,
+
+    /// Speak HTTP/2: over TLS by ALPN, else with prior knowledge (h2c)
+    #[arg(long, help_heading = "Load")]
+    pub http2: bool,
+
     /// Keep-alive clients
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = value_parser!(u32).range(1..=5000), help_heading = "Load")]
     pub connections: u32,

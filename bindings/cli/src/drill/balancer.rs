@@ -1,7 +1,6 @@
 //! The built-in TCP balancer: round robin over the copies that are in, readiness checks that put
 //! them in and out, a refused connect tried again on the other copy.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::drill::delay::DelayLine;
 use crate::drill::probe::{self, Check};
 use crate::drill::splice::{close_with_reset, splice};
+use crate::drill::wire::Target;
 
 /// How long a connect to a copy may take before the other one is tried.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -22,7 +22,7 @@ const INTERVAL_WHILE_OUT: Duration = Duration::from_millis(100);
 
 /// One copy as the balancer sees it.
 pub struct Backend {
-    address: SocketAddr,
+    target: Target,
     check: Check,
     is_in: AtomicBool,
 }
@@ -73,10 +73,10 @@ pub struct Balancer {
 
 impl Balancer {
     /// A balancer over copies that are in from the beginning.
-    pub fn new(copies: &[(SocketAddr, Check)]) -> Arc<Self> {
+    pub fn new(copies: &[(Target, Check)]) -> Arc<Self> {
         let backends = copies
             .iter()
-            .map(|&(address, check)| Backend { address, check, is_in: AtomicBool::new(true) })
+            .map(|&(target, check)| Backend { target, check, is_in: AtomicBool::new(true) })
             .collect();
         Arc::new(Self {
             backends,
@@ -142,7 +142,7 @@ impl Balancer {
                 (rule.interval.min(INTERVAL_WHILE_OUT), rule.limit_while_out())
             };
             sleep(pause).await;
-            let fine = probe::check(backend.check, backend.address, &rule.path, limit).await;
+            let fine = probe::check(backend.check, backend.target, &rule.path, limit).await;
             failed = if fine { 0 } else { failed + 1 };
             let is_in = fine || (was_in && failed < rule.threshold);
             if is_in != was_in {
@@ -165,7 +165,7 @@ impl Balancer {
         }
         for (at, backend) in candidates.iter().enumerate() {
             if let Ok(Ok(stream)) =
-                timeout(CONNECT_LIMIT, TcpStream::connect(backend.address)).await
+                timeout(CONNECT_LIMIT, TcpStream::connect(backend.target.address)).await
             {
                 return Some(stream);
             }
@@ -181,6 +181,7 @@ impl Balancer {
 mod tests {
     use super::*;
     use std::io::ErrorKind;
+    use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     /// A copy that greets each connection with one byte.
@@ -200,7 +201,9 @@ mod tests {
     }
 
     async fn start(addresses: [SocketAddr; 2]) -> (Arc<Balancer>, SocketAddr) {
-        let balancer = Balancer::new(&addresses.map(|address| (address, Check::Tcp)));
+        let balancer = Balancer::new(
+            &addresses.map(|address| (Target { address, tls: false, http2: false }, Check::Tcp)),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let front = listener.local_addr().unwrap();
         tokio::spawn(Arc::clone(&balancer).serve(listener, Duration::ZERO));

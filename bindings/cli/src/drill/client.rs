@@ -1,16 +1,15 @@
 //! One keep-alive HTTP client that never retries and says exactly how a request failed.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustix::net::RecvFlags;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::drill::http::{self, AtEof, Response, ResponseParser};
+use crate::drill::http2::Http2;
+use crate::drill::wire::{NoConnection, Target, Wire};
 
 /// How a request failed, as the client saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,30 +81,39 @@ pub struct ConnectionCounts {
 }
 
 struct Connection {
-    stream: TcpStream,
+    wire: Wire,
     reused: bool,
 }
 
 /// A client with at most one connection.
 pub struct Client {
-    address: SocketAddr,
+    target: Target,
     authority: String,
     limit: Duration,
     connection: Option<Connection>,
+    http2: Option<Http2>,
+    once: bool,
     /// What it did with its connections so far.
     pub counts: ConnectionCounts,
 }
 
 impl Client {
-    /// A client of `address` that gives each request at most `limit`.
-    pub fn new(address: SocketAddr, limit: Duration) -> Self {
+    /// A client of `target` that gives each request at most `limit`.
+    pub fn new(target: Target, limit: Duration) -> Self {
         Self {
-            address,
-            authority: address.to_string(),
+            target,
+            authority: target.address.to_string(),
             limit,
             connection: None,
+            http2: None,
+            once: false,
             counts: ConnectionCounts::default(),
         }
+    }
+
+    /// A client for one request, which says so with `Connection: close`.
+    pub fn once(target: Target, limit: Duration) -> Self {
+        Self { once: true, ..Self::new(target, limit) }
     }
 
     /// Sends one request and reads its whole response. `body` makes it a POST.
@@ -113,13 +121,22 @@ impl Client {
     /// # Errors
     /// The request failed on the wire. The status is the caller's to judge.
     pub async fn exchange(&mut self, path: &str, body: Option<&[u8]>) -> Result<Response, Failure> {
-        let bytes = http::encode(path, &self.authority, body, false);
         let limit = self.limit;
-        let taken = self.connection.take().filter(|connection| {
-            let alive = is_open_and_silent(&connection.stream);
-            self.counts.found_closed += u64::from(!alive);
-            alive
-        });
+        if self.target.http2 {
+            let result = timeout(limit, self.over_http2(path, body)).await;
+            return result.unwrap_or_else(|_| {
+                self.http2 = None;
+                Err(Failure::Timeout)
+            });
+        }
+        let bytes = http::encode(path, &self.authority, body, self.once);
+        let mut taken = self.connection.take();
+        if let Some(connection) = &mut taken
+            && !connection.wire.is_open_and_silent()
+        {
+            self.counts.found_closed += 1;
+            taken = None;
+        }
         let (result, kept) = match timeout(limit, self.on_wire(taken, &bytes)).await {
             Ok(outcome) => outcome,
             Err(_) => (Err(Failure::Timeout), None),
@@ -130,24 +147,62 @@ impl Client {
 
     /// Whether it has a connection for its next request.
     pub fn is_connected(&self) -> bool {
-        self.connection.is_some()
+        self.connection.is_some() || self.http2.is_some()
     }
 
     /// Gives its connection up.
     pub fn disconnect(&mut self) {
-        self.connection = None;
+        (self.connection, self.http2) = (None, None);
     }
 
     /// Waits until the server closes the connection, which is idle; for ever if there is none.
-    pub async fn closed_while_idle(&self) {
-        let Some(connection) = &self.connection else { return std::future::pending().await };
+    pub async fn closed_while_idle(&mut self) {
+        let Some(connection) = &mut self.connection else { return std::future::pending().await };
         loop {
-            // An error is an end too, and the look below tells.
-            let _ = connection.stream.readable().await;
-            if !is_open_and_silent(&connection.stream) {
+            connection.wire.readable().await;
+            if !connection.wire.is_open_and_silent() {
                 return;
             }
         }
+    }
+
+    /// The same on an HTTP/2 connection, which is left once GOAWAY has come. What the server says
+    /// it has not processed is sent once more, on a new one.
+    async fn over_http2(&mut self, path: &str, body: Option<&[u8]>) -> Result<Response, Failure> {
+        for _ in 0..2 {
+            let mut connection = match self.http2.take() {
+                Some(connection) if connection.is_going_away() => {
+                    self.counts.announced += 1;
+                    self.dial_http2().await?
+                }
+                Some(connection) if connection.has_ended() => {
+                    self.counts.found_closed += 1;
+                    self.dial_http2().await?
+                }
+                Some(connection) => connection,
+                None => self.dial_http2().await?,
+            };
+            if let Some(response) = connection.exchange(path, body).await? {
+                self.http2 = Some(connection);
+                return Ok(response);
+            }
+        }
+        Err(Failure::EofFresh)
+    }
+
+    async fn dial_http2(&mut self) -> Result<Http2, Failure> {
+        let wire = self.dial().await?;
+        Http2::begin(wire, self.target).await
+    }
+
+    async fn dial(&mut self) -> Result<Wire, Failure> {
+        let wire = self.target.dial().await.map_err(|why| match why {
+            NoConnection::Refused => Failure::ConnectRefused,
+            NoConnection::Handshake(true) => Failure::ResetFresh,
+            NoConnection::Handshake(false) => Failure::EofFresh,
+        })?;
+        self.counts.opened += 1;
+        Ok(wire)
     }
 
     async fn on_wire(
@@ -157,17 +212,12 @@ impl Client {
     ) -> (Result<Response, Failure>, Option<Connection>) {
         let mut connection = match connection {
             Some(connection) => connection,
-            None => match TcpStream::connect(self.address).await {
-                Ok(stream) => {
-                    // Best effort: without it the drill is slower, not wrong.
-                    let _ = stream.set_nodelay(true);
-                    self.counts.opened += 1;
-                    Connection { stream, reused: false }
-                }
-                Err(_) => return (Err(Failure::ConnectRefused), None),
+            None => match self.dial().await {
+                Ok(wire) => Connection { wire, reused: false },
+                Err(failure) => return (Err(failure), None),
             },
         };
-        match exchange_on(&mut connection.stream, bytes).await {
+        match exchange_on(&mut connection.wire, bytes).await {
             Ok((response, reusable)) => {
                 connection.reused = true;
                 self.counts.announced += u64::from(!response.keep_alive);
@@ -202,14 +252,18 @@ impl Broken {
 
 /// Writes and reads at once, since a server may answer before it has read everything. The flag
 /// says whether the request had been written to its end when the response was complete.
-async fn exchange_on(stream: &mut TcpStream, bytes: &[u8]) -> Result<(Response, bool), Broken> {
-    let (mut reader, mut writer) = stream.split();
+async fn exchange_on(wire: &mut Wire, bytes: &[u8]) -> Result<(Response, bool), Broken> {
+    let (mut reader, mut writer) = tokio::io::split(wire);
     let mut parser = ResponseParser::default();
     let mut written = false;
     // A reset that the write met is not reported a second time by the read.
     let mut reset = false;
     let mut chunk = vec![0_u8; 16 * 1024];
-    let write = writer.write_all(bytes);
+    // With TLS, what is written waits for a flush.
+    let write = async {
+        writer.write_all(bytes).await?;
+        writer.flush().await
+    };
     tokio::pin!(write);
     loop {
         let count = tokio::select! {
@@ -240,21 +294,11 @@ async fn exchange_on(stream: &mut TcpStream, bytes: &[u8]) -> Result<(Response, 
     }
 }
 
-/// Looks at an idle connection without consuming anything, by a system call of its own: the
-/// runtime's idea of readiness may be one turn old, and what it misses would count as a failure.
-fn is_open_and_silent(stream: &TcpStream) -> bool {
-    let mut byte = [0_u8; 1];
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    matches!(
-        rustix::net::recv(stream, &mut byte, flags),
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::drill::splice::close_with_reset;
+    use std::net::SocketAddr;
     use tokio::net::TcpListener;
 
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -283,8 +327,12 @@ mod tests {
         address
     }
 
+    fn plain(address: SocketAddr) -> Target {
+        Target { address, tls: false, http2: false }
+    }
+
     fn client(address: SocketAddr) -> Client {
-        Client::new(address, Duration::from_millis(500))
+        Client::new(plain(address), Duration::from_millis(500))
     }
 
     #[tokio::test]
@@ -332,7 +380,8 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         assert_eq!(client(free).exchange("/", None).await, Err(Failure::ConnectRefused));
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = Client::new(silent.local_addr().unwrap(), Duration::from_millis(50));
+        let mut client =
+            Client::new(plain(silent.local_addr().unwrap()), Duration::from_millis(50));
         assert_eq!(client.exchange("/", None).await, Err(Failure::Timeout));
     }
 

@@ -28,6 +28,7 @@ use crate::drill::probe::{self, Check, FirstLook, NotYet};
 use crate::drill::progress::Progress;
 use crate::drill::record::{Conditions, Event, Outcome, Record, SCHEMA};
 use crate::drill::server::{Exit, Server};
+use crate::drill::wire::Target;
 use crate::drill::witness::{Scene, Witnesses};
 use front::Front;
 use futures_util::future::select_all;
@@ -60,7 +61,7 @@ impl Trouble {
 /// One copy, running or between two runs.
 struct Running {
     index: usize,
-    address: SocketAddr,
+    target: Target,
     check: Check,
     server: Server,
 }
@@ -160,7 +161,7 @@ impl Conductor<'_> {
         let scene = self.scene(&mut copies, &load).await?;
         let mut front = self.start_front(&copies).await?;
         let stop = CancellationToken::new();
-        let mut clients = load::start(&load, front.address(), &self.journal, &stop);
+        let mut clients = load::start(&load, front.target(), &self.journal, &stop);
         self.progress.stage("warming up".into());
         self.progress.line(&format!("{} copies are ready; the load begins", copies.len()));
         undisturbed(&mut copies, sleep(self.options.warm_up)).await?;
@@ -203,7 +204,8 @@ impl Conductor<'_> {
             self.journal.add_copy(port);
             let server = self.start(index, port)?;
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            copies.push(Running { index, address, check: Check::Http, server });
+            let target = Target { address, tls: self.options.tls, http2: self.options.http2 };
+            copies.push(Running { index, target, check: Check::Http, server });
         }
         for copy in &mut copies {
             self.progress.stage(format!("waiting until {} is ready", copy.name()));
@@ -225,13 +227,13 @@ impl Conductor<'_> {
     /// Waits until a started copy is ready. `known` is how its readiness is checked, once that
     /// has been found out.
     async fn wait_ready(&self, copy: &mut Running, known: Option<Check>) -> Result<Check, Trouble> {
-        let (address, path) = (copy.address, &self.options.ready_path);
+        let (target, path) = (copy.target, &self.options.ready_path);
         let deadline = Instant::now() + self.options.start_timeout;
         let mut missing = NotYet::Refused;
         let ready = async {
             loop {
                 let limit = Duration::from_secs(2).min(self.options.start_timeout);
-                let look = match (known, probe::first_look(address, path, limit).await) {
+                let look = match (known, probe::first_look(target, path, limit).await) {
                     // A route that was there at the first start is there at the next.
                     (Some(Check::Http), FirstLook::Ready(Check::Tcp)) => {
                         FirstLook::NotYet(NotYet::Status(404))
@@ -263,8 +265,12 @@ impl Conductor<'_> {
             }
             Err(None) => {
                 let why = match missing {
-                    NotYet::Refused => format!("nothing accepts connections on {address}"),
-                    NotYet::Mute => format!("{address} gives no HTTP answer to GET {path}"),
+                    NotYet::Refused => format!("nothing accepts connections on {}", target.address),
+                    NotYet::Mute => format!(
+                        "{} gives no {} answer to GET {path}",
+                        target.address,
+                        words(target)
+                    ),
                     NotYet::Status(status) => format!("GET {path} answers {status}"),
                 };
                 let sentence = format!(
@@ -294,17 +300,17 @@ impl Conductor<'_> {
             seed: options.seed,
         };
         self.progress.stage("trying the paths".into());
-        let address = copies[0].address;
+        let target = copies[0].target;
         let body = (options.post_share > 0).then_some(b"lameduck drill".as_slice());
         let tries = async {
             let mut wrong = None;
-            let get = probe::get(address, &load.get_path, load.timeout).await;
+            let get = probe::get(target, &load.get_path, load.timeout).await;
             if let Err(why) = answer_is_200(&get) {
                 let path = &load.get_path;
                 wrong = Some(format!("GET {path} {why}; --get-path names a path that answers 200"));
             }
             if let (None, Some(body)) = (&wrong, body) {
-                let post = probe::ask(address, &load.post_path, Some(body), load.timeout).await;
+                let post = probe::ask(target, &load.post_path, Some(body), load.timeout).await;
                 let path = &load.post_path;
                 if let Err(why) = answer_is_200(&post) {
                     wrong = Some(format!(
@@ -319,7 +325,7 @@ impl Conductor<'_> {
                 }
             }
             if let (None, Some(path)) = (&wrong, &load.slow_path) {
-                let slow = probe::get(address, path, load.timeout).await;
+                let slow = probe::get(target, path, load.timeout).await;
                 match answer_is_200(&slow) {
                     Ok(()) => {}
                     Err(_) if slow.is_ok_and(|response| response.status == 404) => {
@@ -356,7 +362,7 @@ impl Conductor<'_> {
         let (copy, others) = copies.split_first_mut().expect("there are copies");
         let name = copy.name();
 
-        let here = Scene { address: copy.address, ..scene.clone() };
+        let here = Scene { target: copy.target, ..scene.clone() };
         let witnesses = Witnesses::gather(&here, self.options.seed ^ u64::from(number));
         undisturbed(others, undisturbed(slice::from_mut(copy), sleep(GATHER))).await??;
         let asked = Instant::now();
@@ -364,7 +370,7 @@ impl Conductor<'_> {
         let took = asked.elapsed();
 
         self.progress.stage(format!("waiting until {name} is ready"));
-        copy.server = self.start(index, copy.address.port())?;
+        copy.server = self.start(index, copy.target.address.port())?;
         let known = copy.check;
         undisturbed(others, self.wait_ready(copy, Some(known))).await??;
         self.journal.event(index, Event::Ready);
@@ -451,6 +457,15 @@ impl Conductor<'_> {
             }
         }
         trouble.map_or(Ok(()), Err)
+    }
+}
+
+fn words(target: Target) -> &'static str {
+    match (target.tls, target.http2) {
+        (false, false) => "HTTP",
+        (true, false) => "HTTPS",
+        (false, true) => "HTTP/2 (h2c)",
+        (true, true) => "HTTP/2 (TLS)",
     }
 }
 

@@ -17,6 +17,7 @@ use crate::drill::balancer::CheckRule;
 use crate::drill::ports;
 use crate::drill::probe::Check;
 use crate::drill::server::Server;
+use crate::drill::wire::Target;
 
 /// How long a balancer may take to start.
 const START: Duration = Duration::from_secs(5);
@@ -41,6 +42,7 @@ impl External {
     pub async fn start(
         kind: BalancerKind,
         copies: &[SocketAddr],
+        there: Target,
         check: Check,
         rule: &CheckRule,
     ) -> Result<Self, String> {
@@ -55,12 +57,12 @@ impl External {
                 fs::create_dir(folder.path().join("temp")).map_err(cannot)?;
                 let log = format!("{at}/error.log");
                 let words = ["-e", &log, "-p", &at, "-c", "config"].map(String::from).to_vec();
-                (nginx(&at, port, copies), words)
+                (nginx(&at, port, copies, there.scheme()), words)
             }
             BalancerKind::Builtin | BalancerKind::Haproxy | BalancerKind::HaproxyTcp => {
                 let words = ["-db", "-f", &format!("{at}/config")].map(String::from).to_vec();
                 let mode = if kind == BalancerKind::HaproxyTcp { "tcp" } else { "http" };
-                (haproxy(mode, &at, port, copies, check, rule), words)
+                (haproxy(mode, &at, port, copies, there, check, rule), words)
             }
         };
         fs::write(folder.path().join("config"), config).map_err(cannot)?;
@@ -173,7 +175,7 @@ fn is_program(file: &Path) -> bool {
 
 /// The open-source nginx has no active checks: it learns from refused connections, which it takes
 /// to the next copy; a POST that was sent is never repeated (its default).
-fn nginx(folder: &str, port: u16, copies: &[SocketAddr]) -> String {
+fn nginx(folder: &str, port: u16, copies: &[SocketAddr], scheme: &str) -> String {
     let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
     let servers: String = copies
         .iter()
@@ -187,7 +189,7 @@ fn nginx(folder: &str, port: u16, copies: &[SocketAddr]) -> String {
          uwsgi_temp_path {folder}/temp/uwsgi;\nscgi_temp_path {folder}/temp/scgi;\n\
          client_max_body_size 64m;\nclient_body_buffer_size 128k;\nkeepalive_requests 1000000;\n\
          upstream copies {{\n{servers}    keepalive 64;\n}}\n\
-         server {{\nlisten 127.0.0.1:{port};\nlocation / {{\nproxy_pass http://copies;\n\
+         server {{\nlisten 127.0.0.1:{port};\nlocation / {{\nproxy_pass {scheme}://copies;\n\
          proxy_http_version 1.1;\nproxy_set_header Connection \"\";\n}}\n}}\n}}\n"
     )
 }
@@ -197,13 +199,22 @@ fn haproxy(
     folder: &str,
     port: u16,
     copies: &[SocketAddr],
+    there: Target,
     check: Check,
     rule: &CheckRule,
 ) -> String {
+    let more = match (there.tls, mode) {
+        (false, _) => "",
+        (true, "tcp") => " check-ssl verify none",
+        (true, _) => " ssl verify none",
+    };
+    let check_version = if there.http2 { " check-proto h2" } else { "" };
     let servers: String = copies
         .iter()
         .enumerate()
-        .map(|(index, copy)| format!("  server copy{} {copy} check\n", index + 1))
+        .map(|(index, copy)| {
+            format!("  server copy{} {copy} check{more}{check_version}\n", index + 1)
+        })
         .collect();
     let http_check = match check {
         Check::Http => format!(

@@ -1,7 +1,6 @@
 //! The load: keep-alive clients that each send GET, POST and slow requests at random moments drawn
 //! from one seed, and judge every answer.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::drill::client::{Client, Failure};
 use crate::drill::http::Response;
 use crate::drill::journal::{Done, Journal, Sort};
+use crate::drill::wire::Target;
 
 /// Largest request body.
 const MAX_BODY: usize = 64 * 1024;
@@ -48,7 +48,7 @@ pub struct Load {
 /// Starts the clients. They end after their current request once `stop` is cancelled.
 pub fn start(
     load: &Load,
-    address: SocketAddr,
+    target: Target,
     journal: &Arc<Journal>,
     stop: &CancellationToken,
 ) -> JoinSet<()> {
@@ -62,7 +62,7 @@ pub fn start(
             journal: Arc::clone(journal),
             random: StdRng::seed_from_u64(load.seed ^ (u64::from(number) + 1).rotate_left(32)),
         };
-        clients.spawn(user.run(Client::new(address, load.timeout), stop.clone()));
+        clients.spawn(user.run(Client::new(target, load.timeout), stop.clone()));
     }
     clients
 }

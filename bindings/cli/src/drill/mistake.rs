@@ -186,11 +186,11 @@ impl Mistake {
             | Self::IdleKeepAliveReset
             | Self::NoConnectionClose
             | Self::RefusesRequests
+            | Self::NoGoaway
             | Self::PoolClosedEarly => &[Self::ExitCodeLies, Self::RequestsLost],
             Self::ExitsLate
             | Self::WebsocketCut
             | Self::EventStreamCut
-            | Self::NoGoaway
             | Self::ExitCodeLies => &[Self::RequestsLost],
             Self::RequestsLost => &[],
         }

@@ -1,14 +1,14 @@
 //! What a balancer asks a server to learn whether it may get connections.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::drill::http::{self, AtEof, Response, ResponseParser};
+use crate::drill::client::{Client, Failure};
+use crate::drill::http::Response;
+use crate::drill::wire::Target;
 
 /// How readiness is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,8 +41,8 @@ pub enum NotYet {
 }
 
 /// One request on a connection of its own.
-pub async fn get(address: SocketAddr, path: &str, limit: Duration) -> Result<Response, NotYet> {
-    ask(address, path, None, limit).await
+pub async fn get(target: Target, path: &str, limit: Duration) -> Result<Response, NotYet> {
+    ask(target, path, None, limit).await
 }
 
 /// One request on a connection of its own; `body` makes it a POST.
@@ -50,39 +50,22 @@ pub async fn get(address: SocketAddr, path: &str, limit: Duration) -> Result<Res
 /// # Errors
 /// No whole response came within `limit`.
 pub async fn ask(
-    address: SocketAddr,
+    target: Target,
     path: &str,
     body: Option<&[u8]>,
     limit: Duration,
 ) -> Result<Response, NotYet> {
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await.map_err(|_| NotYet::Refused)?;
-        let request = http::encode(path, &address.to_string(), body, true);
-        stream.write_all(&request).await.map_err(|_| NotYet::Mute)?;
-        let mut parser = ResponseParser::default();
-        let mut chunk = [0_u8; 4096];
-        loop {
-            match stream.read(&mut chunk).await {
-                Ok(0) => match parser.eof() {
-                    AtEof::Complete(response) => return Ok(response),
-                    _ => return Err(NotYet::Mute),
-                },
-                Ok(count) => match parser.push(&chunk[..count]) {
-                    Ok(Some(response)) => return Ok(response),
-                    Ok(None) => {}
-                    Err(_) => return Err(NotYet::Mute),
-                },
-                Err(_) => return Err(NotYet::Mute),
-            }
-        }
-    };
-    timeout(limit, exchange).await.unwrap_or(Err(NotYet::Mute))
+    let mut client = Client::once(target, limit);
+    client.exchange(path, body).await.map_err(|failure| match failure {
+        Failure::ConnectRefused => NotYet::Refused,
+        _ => NotYet::Mute,
+    })
 }
 
 /// Looks at a server that was just started for the first time. A 404 on the readiness path means
 /// that there is no such route, so that only the port can be checked.
-pub async fn first_look(address: SocketAddr, ready_path: &str, limit: Duration) -> FirstLook {
-    match get(address, ready_path, limit).await {
+pub async fn first_look(target: Target, ready_path: &str, limit: Duration) -> FirstLook {
+    match get(target, ready_path, limit).await {
         Ok(response) => match response.status {
             200..=299 => FirstLook::Ready(Check::Http),
             404 => FirstLook::Ready(Check::Tcp),
@@ -93,13 +76,13 @@ pub async fn first_look(address: SocketAddr, ready_path: &str, limit: Duration) 
 }
 
 /// One check as the balancer makes it.
-pub async fn check(check: Check, address: SocketAddr, ready_path: &str, limit: Duration) -> bool {
+pub async fn check(check: Check, target: Target, ready_path: &str, limit: Duration) -> bool {
     match check {
-        Check::Http => get(address, ready_path, limit)
+        Check::Http => get(target, ready_path, limit)
             .await
             .is_ok_and(|response| (200..=299).contains(&response.status)),
-        Check::Tcp => {
-            timeout(limit, TcpStream::connect(address)).await.is_ok_and(|opened| opened.is_ok())
-        }
+        Check::Tcp => timeout(limit, TcpStream::connect(target.address))
+            .await
+            .is_ok_and(|opened| opened.is_ok()),
     }
 }

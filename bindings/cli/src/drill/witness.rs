@@ -2,13 +2,14 @@
 //! they see is what [`crate::drill::diagnosis`] judges.
 
 mod http1;
+mod http2;
 mod log;
 mod long_lived;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use http2::is_spoken;
 pub use long_lived::try_long_lived;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::drill::observation::{ProcessEnd, Stop, Terms};
 use crate::drill::probe::Check;
 use crate::drill::server::Exit;
+use crate::drill::wire::Target;
 use log::Log;
 
 /// How long the witnesses may take to notice that the process has gone.
@@ -28,7 +30,7 @@ const KEPT_ALIVE: u64 = 12;
 #[derive(Clone, Debug)]
 pub struct Scene {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub target: Target,
     /// How readiness is checked.
     pub check: Check,
     /// Path of the readiness check.
@@ -43,6 +45,8 @@ pub struct Scene {
     pub websocket_path: Option<String>,
     /// Path of an event stream, if there is one.
     pub stream_path: Option<String>,
+    /// Whether the server speaks HTTP/2, whatever the others speak.
+    pub http2: bool,
     /// Time a request may take.
     pub timeout: Duration,
     /// What the server may count on.
@@ -66,8 +70,13 @@ impl Witnesses {
         let place = || (Arc::clone(&scene), Arc::clone(&log), leave.clone());
         tasks.spawn(http1::watch_readiness(place()));
         tasks.spawn(http1::send_newcomers(place()));
-        for number in 0..KEPT_ALIVE {
-            tasks.spawn(http1::keep_alive(place(), seed.wrapping_mul(31).wrapping_add(number)));
+        if !scene.target.http2 {
+            for number in 0..KEPT_ALIVE {
+                tasks.spawn(http1::keep_alive(place(), seed.wrapping_mul(31).wrapping_add(number)));
+            }
+        }
+        if scene.http2 {
+            tasks.spawn(http2::stay(place()));
         }
         if scene.slow_path.is_some() {
             tasks.spawn(http1::send_slow(place()));

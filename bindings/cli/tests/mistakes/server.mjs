@@ -1,8 +1,11 @@
 // A server that stops as it should, or with one mistake: node server.mjs [MISTAKE]. Without one it is the fixed twin of them all.
+// PROTOCOL=https, h2c or h2 (which has HTTP/1.1 beside it) instead of HTTP/1.1; the latter two and https with KEY and CERT, two files.
 // Its window is 600 ms: after that the listener closes, and what is in flight finishes.
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { createServer as createHttp2Server } from 'node:http2';
+import { createServer as createHttp2Server, createSecureServer } from 'node:http2';
+import { createServer as createHttpsServer } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const WINDOW = 600;
@@ -45,10 +48,17 @@ async function handle(req, res) {
   return route ? route(res) : res.writeHead(404).end();
 }
 
-const server = process.env.PROTOCOL === 'h2c' ? createHttp2Server(handle) : createServer({ keepAliveTimeout: 60_000 }, handle);
+const { PROTOCOL = 'http', KEY, CERT } = process.env;
+const tls = () => ({ key: readFileSync(KEY), cert: readFileSync(CERT), allowHTTP1: true, keepAliveTimeout: 60_000 });
+const server = {
+  http: () => createServer({ keepAliveTimeout: 60_000 }, handle),
+  https: () => createHttpsServer(tls(), handle),
+  h2c: () => createHttp2Server(handle),
+  h2: () => createSecureServer(tls(), handle),
+}[PROTOCOL]();
 // close() of Node's own also cuts responses that have ended but are not flushed.
 if (!has('response-cut')) server.closeIdleConnections = () => {};
-server.on('connection', (socket) => {
+server.on(PROTOCOL === 'https' || PROTOCOL === 'h2' ? 'secureConnection' : 'connection', (socket) => {
   sockets.add(socket);
   socket.on('close', () => sockets.delete(socket)).on('error', () => {});
 });
@@ -88,8 +98,8 @@ async function stop() {
     else socket.end(Buffer.from([0x88, 2, 0x03, 0xe9]));
   }
   for (const res of events) if (has('event-stream-cut')) res.destroy(); else res.end();
-  for (const session of sessions) if (has('no-goaway')) session.socket?.destroy?.() ?? session.destroy(); else session.close();
-  while ([...sockets].some(isBusy) || websockets.size) {
+  for (const session of sessions) if (!has('no-goaway')) session.close();
+  while ([...sockets].some(isBusy) || websockets.size || (sessions.size && !has('no-goaway'))) {
     if (has('exit-code-lies-after-a-loss') && Date.now() - begun > 1800) break;
     await sleep(10);
   }

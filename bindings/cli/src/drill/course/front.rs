@@ -1,6 +1,6 @@
 //! What stands between the clients and the copies: the drill's own balancer or another's.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::drill::distance;
 use crate::drill::external::{External, Opinion};
 use crate::drill::ports;
 use crate::drill::record::{Event, Outcome};
+use crate::drill::wire::Target;
 
 /// How often another's balancer is asked for its opinion.
 const ASK: Duration = Duration::from_millis(50);
@@ -23,7 +24,7 @@ const ASK: Duration = Duration::from_millis(50);
 /// The balancer, and what runs for it in the background.
 pub(super) struct Front {
     balancer: Either,
-    address: SocketAddr,
+    target: Target,
     _background: JoinSet<()>,
 }
 
@@ -34,8 +35,8 @@ enum Either {
 
 impl Front {
     /// Where clients connect to.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+    pub(super) fn target(&self) -> Target {
+        self.target
     }
 
     /// Waits until a copy gets connections again.
@@ -85,7 +86,7 @@ impl Conductor<'_> {
         let (listener, address) = bound.await.map_err(|error| {
             Trouble::new(Outcome::CannotStart, format!("the balancer needs a port: {error}"))
         })?;
-        let backends: Vec<_> = copies.iter().map(|copy| (copy.address, copy.check)).collect();
+        let backends: Vec<_> = copies.iter().map(|copy| (copy.target, copy.check)).collect();
         let balancer = Balancer::new(&backends);
         self.balancer = Some(Arc::clone(&balancer));
         let mut background = JoinSet::new();
@@ -96,13 +97,19 @@ impl Conductor<'_> {
                 journal.event(index, if is_in { Event::In } else { Event::Out });
             }));
         }
-        Ok(Front { balancer: Either::Own(balancer), address, _background: background })
+        let target = Target { address, ..copies[0].target };
+        Ok(Front { balancer: Either::Own(balancer), target, _background: background })
     }
 
     async fn external(&mut self, copies: &[Running], rule: CheckRule) -> Result<Front, Trouble> {
         let cannot = |sentence: String| Trouble::new(Outcome::CannotStart, sentence);
+        if self.options.http2 && self.options.balancer != BalancerKind::HaproxyTcp {
+            return Err(cannot(
+                "--http2 needs a balancer of layer 4: --balancer builtin or haproxy-tcp".into(),
+            ));
+        }
         let mut background = JoinSet::new();
-        let there: Vec<_> = copies.iter().map(|copy| copy.address).collect();
+        let there: Vec<_> = copies.iter().map(|copy| copy.target.address).collect();
         let mut seen = there.clone();
         if !self.options.delay.is_zero() {
             if !distance::is_possible() {
@@ -127,9 +134,13 @@ impl Conductor<'_> {
             }
         }
         let kind = self.options.balancer;
-        let external =
-            External::start(kind, &seen, copies[0].check, &rule).await.map_err(cannot)?;
-        let (address, opinion) = (external.front, external.opinion());
+        let external = External::start(kind, &seen, copies[0].target, copies[0].check, &rule)
+            .await
+            .map_err(cannot)?;
+        let opinion = external.opinion();
+        // On layer 7 the balancer ends TLS towards the copies, and clients come without.
+        let tls = copies[0].target.tls && kind == BalancerKind::HaproxyTcp;
+        let target = Target { address: external.front, tls, ..copies[0].target };
         let (asked, journal) = (opinion.clone(), Arc::clone(&self.journal));
         let count = copies.len();
         background.spawn(async move {
@@ -145,6 +156,6 @@ impl Conductor<'_> {
             }
         });
         let balancer = Either::External(Box::new(external), opinion);
-        Ok(Front { balancer, address, _background: background })
+        Ok(Front { balancer, target, _background: background })
     }
 }

@@ -18,10 +18,10 @@ impl Conductor<'_> {
         load: &Load,
     ) -> Result<Scene, Trouble> {
         let options = self.options;
-        let (address, check) = (copies[0].address, copies[0].check);
+        let (target, check) = (copies[0].target, copies[0].check);
         let period = options.probe_interval.as_secs_f64() * f64::from(options.probe_threshold);
         let mut scene = Scene {
-            address,
+            target,
             check,
             ready_path: options.ready_path.clone(),
             get_path: load.get_path.clone(),
@@ -29,6 +29,7 @@ impl Conductor<'_> {
             large_path: None,
             websocket_path: options.websocket_path.clone(),
             stream_path: options.stream_path.clone(),
+            http2: false,
             timeout: options.timeout,
             terms: Terms {
                 readiness: check == Check::Http,
@@ -37,7 +38,12 @@ impl Conductor<'_> {
             },
         };
         let tries = async {
-            let large = probe::get(address, &options.large_path, options.timeout).await;
+            scene.http2 = witness::is_spoken(&scene).await;
+            if target.http2 {
+                // The rest speaks HTTP/1.1.
+                return Ok(());
+            }
+            let large = probe::get(target, &options.large_path, options.timeout).await;
             match large {
                 Ok(response) if response.status == 200 && response.body.len() >= LARGE => {
                     scene.large_path = Some(options.large_path.clone());

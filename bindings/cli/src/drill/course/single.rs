@@ -21,7 +21,7 @@ impl Conductor<'_> {
         for number in 1..=self.options.restarts {
             if number > 1 {
                 let copy = &mut copies[0];
-                copy.server = self.start(0, copy.address.port())?;
+                copy.server = self.start(0, copy.target.address.port())?;
                 self.progress.stage("waiting until it is ready".into());
                 let known = copy.check;
                 self.wait_ready(copy, Some(known)).await?;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
@@ -57,7 +56,7 @@ pub async fn watch_readiness((scene, log, leave): Place) {
 async fn check_readiness(scene: &Scene, log: &Log) {
     let begun = log.now();
     let answer = match scene.check {
-        Check::Http => match probe::get(scene.address, &scene.ready_path, CHECK_LIMIT).await {
+        Check::Http => match probe::get(scene.target, &scene.ready_path, CHECK_LIMIT).await {
             Ok(response) if (200..=299).contains(&response.status) => ReadinessAnswer::Ready,
             Ok(response) => ReadinessAnswer::Unready(response.status),
             Err(NotYet::Refused) => ReadinessAnswer::Refused,
@@ -66,7 +65,7 @@ async fn check_readiness(scene: &Scene, log: &Log) {
             Err(NotYet::Mute) => ReadinessAnswer::Mute,
         },
         Check::Tcp => {
-            match probe::check(Check::Tcp, scene.address, &scene.ready_path, CHECK_LIMIT).await {
+            match probe::check(Check::Tcp, scene.target, &scene.ready_path, CHECK_LIMIT).await {
                 true => ReadinessAnswer::Ready,
                 false => ReadinessAnswer::Refused,
             }
@@ -102,7 +101,7 @@ async fn send((scene, log, leave): Place, sender: Sender, path: String, step: Du
         while under_way.try_join_next().is_some() {}
         if under_way.len() < UNDER_WAY {
             let (log, path) = (Arc::clone(&log), path.clone());
-            let mut client = Client::new(scene.address, scene.timeout);
+            let mut client = Client::new(scene.target, scene.timeout);
             under_way.spawn(async move {
                 exchange(&mut client, &log, sender, &path, false).await;
             });
@@ -128,7 +127,7 @@ async fn exchange(
     exchange
 }
 
-fn end_of(result: &Result<Response, Failure>) -> ExchangeEnd {
+pub fn end_of(result: &Result<Response, Failure>) -> ExchangeEnd {
     match result {
         Ok(response) if response.status == 200 => ExchangeEnd::Answered,
         Ok(response) => ExchangeEnd::Status(response.status),
@@ -148,7 +147,7 @@ fn end_of(result: &Result<Response, Failure>) -> ExchangeEnd {
 /// A client that uses one connection again and again, and leaves it only when told to.
 pub async fn keep_alive((scene, log, leave): Place, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
-    let mut client = Client::new(scene.address, scene.timeout);
+    let mut client = Client::new(scene.target, scene.timeout);
     let mut answered_before = false;
     let mut idle_since = log.now();
     loop {
@@ -197,9 +196,9 @@ pub async fn read_slowly((scene, log, leave): Place) {
             end,
         });
     };
-    let Some(mut stream) = connect_slowly(&scene).await else { return };
-    let request = http::encode(path, &scene.address.to_string(), None, false);
-    if stream.write_all(&request).await.is_err() {
+    let Ok(mut stream) = scene.target.dial_narrow(SMALL_BUFFER).await else { return };
+    let request = http::encode(path, &scene.target.address.to_string(), None, false);
+    if stream.write_all(&request).await.is_err() || stream.flush().await.is_err() {
         return;
     }
     let mut parser = ResponseParser::default();
@@ -243,11 +242,4 @@ pub async fn read_slowly((scene, log, leave): Place) {
         };
         return note(end, log.now());
     }
-}
-
-async fn connect_slowly(scene: &Scene) -> Option<tokio::net::TcpStream> {
-    let socket = TcpSocket::new_v4().ok()?;
-    // Without it the response may fit into the buffers: then nothing can be cut.
-    let _ = socket.set_recv_buffer_size(SMALL_BUFFER);
-    socket.connect(scene.address).await.ok()
 }

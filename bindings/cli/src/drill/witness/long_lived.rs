@@ -2,12 +2,12 @@
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::drill::http::{self, AtEof, ResponseParser};
 use crate::drill::observation::{LongLived, Protocol};
+use crate::drill::wire::Wire;
 use crate::drill::witness::{Place, Scene};
 
 /// Opens each long-lived connection once.
@@ -30,12 +30,12 @@ pub async fn try_long_lived(scene: &Scene) -> Result<(), String> {
     Ok(())
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<TcpStream>;
+type Socket = tokio_tungstenite::WebSocketStream<Wire>;
 
 async fn open_websocket(scene: &Scene, path: &str) -> Result<Socket, String> {
     let open = async {
-        let stream = TcpStream::connect(scene.address).await.map_err(|error| error.to_string())?;
-        let url = format!("ws://{}{path}", scene.address);
+        let stream = scene.target.dial().await.map_err(|_| "no connection")?;
+        let url = format!("ws://{}{path}", scene.target.address);
         let opened = tokio_tungstenite::client_async(url, stream).await;
         opened.map(|(socket, _)| socket).map_err(|error| error.to_string())
     };
@@ -43,17 +43,14 @@ async fn open_websocket(scene: &Scene, path: &str) -> Result<Socket, String> {
 }
 
 /// The connection and the parser, which has seen the head of a 200.
-async fn open_event_stream(
-    scene: &Scene,
-    path: &str,
-) -> Result<(TcpStream, ResponseParser), String> {
-    let opened = async {
-        let mut stream = TcpStream::connect(scene.address).await?;
-        let request = http::encode(path, &scene.address.to_string(), None, false);
+async fn open_event_stream(scene: &Scene, path: &str) -> Result<(Wire, ResponseParser), String> {
+    let mut stream = scene.target.dial().await.map_err(|_| "no connection")?;
+    let request = http::encode(path, &scene.target.address.to_string(), None, false);
+    let sent = async {
         stream.write_all(&request).await?;
-        std::io::Result::Ok(stream)
+        stream.flush().await
     };
-    let mut stream = opened.await.map_err(|error| error.to_string())?;
+    sent.await.map_err(|error| error.to_string())?;
     let mut parser = ResponseParser::default();
     let mut chunk = vec![0_u8; 16 * 1024];
     loop {
