@@ -36,6 +36,7 @@
 mod driver;
 mod holders;
 mod quiet;
+mod stop_flag;
 
 use std::ffi::c_int;
 use std::os::fd::RawFd;
@@ -51,11 +52,13 @@ use lameduck::report::{Mark, Millis};
 use lameduck::{Cause, Effect, Event, Machine, Phase, Policy, Refused, Report, Time, announcement};
 
 use self::driver::Driver;
+pub use self::stop_flag::StopFlag;
 use crate::clock::now_ns;
 use crate::fence::{FenceError, Way};
 use crate::interposer::{self, Interposer, InterposerError};
 use crate::ledger::Ledger;
-use crate::log_lines::{Line, LogLines};
+use crate::log_lines::{Level, Line, LogLines};
+use crate::notify::NotifyError;
 use crate::report_file::{ReportFile, Writer};
 use crate::wake::{self, SignalsBlocked, Waker};
 use crate::watchdog::{self, Watchdog, WatchdogError};
@@ -100,6 +103,12 @@ pub struct Options {
     /// The embedder's event loop shows that it is alive, by [`Hold::beat`], from the begin of a shutdown on. Otherwise the hold's
     /// own thread does, which is never blocked.
     pub embedder_beats: bool,
+    /// How the parent tells all of its children to stop, when it uses no signal. Set, it counts as a SIGTERM of now. Under
+    /// [`Fencing::Auto`] a parent that holds the listener is then taken to end too, if at t1 it waits for several things at once
+    /// (`poll`), and not in `waitpid` for one child after the other, to start others.
+    pub stop_flag: Option<StopFlag>,
+    /// Tells the service manager that the environment names. Not for worker processes, which it does not listen to.
+    pub tells_service: bool,
     /// The status with which the watchdog ends the process.
     pub exit_code: u8,
 }
@@ -119,6 +128,8 @@ impl Options {
             report_file: None,
             stacks: None,
             embedder_beats: false,
+            stop_flag: None,
+            tells_service: false,
             exit_code,
         }
     }
@@ -237,6 +248,8 @@ impl Hold {
             announce_from: AtomicU64::new(NEVER),
             t0: AtomicU64::new(0),
             handed_over: AtomicU64::new(0),
+            serves: AtomicBool::new(false),
+            trouble: Mutex::new(None),
             stopped: AtomicBool::new(false),
             quit: AtomicBool::new(false),
         });
@@ -279,6 +292,14 @@ impl Hold {
     pub fn server_stopped(&self) {
         if self.is_here() {
             self.shared.stopped.store(true, Release);
+            self.shared.waker.poke();
+        }
+    }
+
+    /// This process does its work although it has no listener, and the service manager may know. With one it is told by itself.
+    pub fn serves(&self) {
+        if self.is_here() {
+            self.shared.serves.store(true, Release);
             self.shared.waker.poke();
         }
     }
@@ -349,7 +370,10 @@ impl Hold {
         }
         let machine = self.shared.machine();
         let report = self.shared.report(&machine);
-        said.poll(&machine, &report, Time::from_nanos(now_ns()))
+        let mut lines = said.poll(&machine, &report, Time::from_nanos(now_ns()));
+        let trouble = self.shared.trouble().take();
+        lines.extend(trouble.map(|error| Line { level: Level::Warn, text: error.to_string() }));
+        lines
     }
 
     /// Writes the report as it stands into its [file](Options::report_file), if there is one.
@@ -453,6 +477,10 @@ struct Shared {
     t0: AtomicU64,
     /// 0 until then.
     handed_over: AtomicU64,
+    /// The embedder says so.
+    serves: AtomicBool,
+    /// Why the service manager does not hear us, until it was logged.
+    trouble: Mutex<Option<NotifyError>>,
     stopped: AtomicBool,
     quit: AtomicBool,
 }
@@ -469,6 +497,10 @@ impl Shared {
 
     fn ways(&self) -> MutexGuard<'_, Vec<(RawFd, Result<Way, FenceError>)>> {
         self.ways.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<NotifyError>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask(&self, asked: Asked) {

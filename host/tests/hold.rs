@@ -19,7 +19,7 @@ use lameduck::{
     Settings, Stage,
 };
 use lameduck_host::fence::Way;
-use lameduck_host::hold::{Fencing, Hold, HoldError, NotTaken, Options};
+use lameduck_host::hold::{Fencing, Hold, HoldError, NotTaken, Options, StopFlag};
 use lameduck_host::interposer::{Interposer, InterposerError, Mode};
 use lameduck_host::ledger::{Ledger, Spacing};
 use libc::{SIGINT, SIGTERM};
@@ -51,6 +51,11 @@ const TESTS: &[Named] = &[
     ("a_recycled_worker_fences_nobody", a_recycled_worker_fences_nobody),
     ("workers_whose_parent_let_go_fence", workers_whose_parent_let_go_fence),
     ("workers_whose_parent_ends_with_them_fence", workers_whose_parent_ends_with_them_fence),
+    (
+        "workers_whose_parent_told_them_and_waits_for_any_fence",
+        workers_whose_parent_told_them_and_waits_for_any_fence,
+    ),
+    ("workers_whose_parent_replaces_them_do_not", workers_whose_parent_replaces_them_do_not),
     ("a_worker_that_stops_alone_does_not", a_worker_that_stops_alone_does_not),
     (
         "below_another_user_only_what_it_opened_is_fenced",
@@ -109,6 +114,18 @@ fn main() -> ExitCode {
         ("stop_one_of_two_workers", stop_one_of_two_workers),
         ("stop_two_workers", stop_two_workers),
         ("stop_two_workers_of_a_parent_that_ends", stop_two_workers_of_a_parent_that_ends),
+        (
+            "stop_the_workers_of_a_parent_that_told_them",
+            stop_the_workers_of_a_parent_that_told_them,
+        ),
+        (
+            "replace_the_workers_of_a_parent_that_told_them",
+            replace_the_workers_of_a_parent_that_told_them,
+        ),
+        (
+            "stop_workers_of_a_parent_that_waits_for_any",
+            stop_workers_of_a_parent_that_waits_for_any,
+        ),
         ("give_up_rights", give_up_rights),
     ]);
     common::run(&tests, &scenarios)
@@ -472,29 +489,57 @@ fn children(process: u32) -> Vec<libc::pid_t> {
 
 /// As gunicorn does: the parent closes its listener first and then tells both workers.
 fn stop_two_workers() {
-    stop_workers(Fencing::Auto, true, 2);
+    stop_workers(Fencing::Auto, true, 2, Parent::Silent);
 }
 
 /// As uvicorn does: the parent keeps its listener until both workers are gone.
 fn stop_two_workers_of_a_parent_that_ends() {
-    stop_workers(Fencing::Siblings, false, 2);
+    stop_workers(Fencing::Siblings, false, 2, Parent::Silent);
 }
 
 /// As uvicorn does with a worker that it replaces.
 fn stop_one_of_two_workers() {
-    stop_workers(Fencing::Siblings, false, 1);
+    stop_workers(Fencing::Siblings, false, 1, Parent::Silent);
+}
+
+/// As hypercorn does on SIGTERM: the parent keeps its listener, and waits until any worker is gone.
+fn stop_the_workers_of_a_parent_that_told_them() {
+    stop_workers(Fencing::Auto, false, 2, Parent::ToldAndWaitsForAny);
+}
+
+/// As hypercorn does on SIGHUP: the parent keeps its listener for those that come after.
+fn replace_the_workers_of_a_parent_that_told_them() {
+    stop_workers(Fencing::Auto, false, 2, Parent::Told);
+}
+
+/// As hypercorn does when one of its workers gets a signal from elsewhere.
+fn stop_workers_of_a_parent_that_waits_for_any() {
+    stop_workers(Fencing::Auto, false, 2, Parent::WaitsForAny);
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Parent {
+    Silent,
+    Told,
+    ToldAndWaitsForAny,
+    WaitsForAny,
 }
 
 /// Tells the first `stopped` of two workers to stop; they say whether they fenced.
-fn stop_workers(fencing: Fencing, lets_go: bool, stopped: usize) {
+fn stop_workers(fencing: Fencing, lets_go: bool, stopped: usize, parent: Parent) {
     let listener = bind();
+    let (alive, held_by_workers) = std::io::pipe().unwrap();
+    let semaphore = shared_semaphore();
+    // SAFETY: it is never freed.
+    let flag = unsafe { StopFlag::new(semaphore) };
     let (mut read_ready, mut ready) = std::io::pipe().unwrap();
     let workers = [0; 2].map(|_| {
         // SAFETY: there is one thread only, so the child may do anything.
         let worker = unsafe { libc::fork() };
         if worker == 0 {
             install(SIGTERM);
-            let options = Options { fencing, ..Options::new(policy(WINDOW, GRACE)) };
+            let stop_flag = (parent != Parent::Silent).then_some(flag);
+            let options = Options { fencing, stop_flag, ..Options::new(policy(WINDOW, GRACE)) };
             let hold = Hold::start(options, |_| ()).unwrap();
             println!("held");
             ready.write_all(&[0]).unwrap();
@@ -509,9 +554,20 @@ fn stop_workers(fencing: Fencing, lets_go: bool, stopped: usize) {
     });
     let _kept = (!lets_go).then_some(listener);
     read_ready.read_exact(&mut [0; 2]).unwrap();
-    for worker in &workers[..stopped] {
-        // SAFETY: children of this process.
-        unsafe { libc::kill(*worker, SIGTERM) };
+    if matches!(parent, Parent::Told | Parent::ToldAndWaitsForAny) {
+        // SAFETY: it was initialised.
+        assert_eq!(unsafe { libc::sem_post(semaphore) }, 0);
+    } else {
+        for worker in &workers[..stopped] {
+            // SAFETY: children of this process.
+            unsafe { libc::kill(*worker, SIGTERM) };
+        }
+    }
+    drop(held_by_workers);
+    if matches!(parent, Parent::WaitsForAny | Parent::ToldAndWaitsForAny) {
+        let mut end = libc::pollfd { fd: alive.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: the pointer is to one pollfd, and 1 is how many there are.
+        assert_eq!(unsafe { libc::poll(&mut end, 1, -1) }, 1);
     }
     for worker in &workers[..stopped] {
         let mut status = 0;
@@ -525,6 +581,20 @@ fn stop_workers(fencing: Fencing, lets_go: bool, stopped: usize) {
     }
 }
 
+/// Zero, and the same one in children.
+fn shared_semaphore() -> *mut libc::sem_t {
+    let length = size_of::<libc::sem_t>();
+    let (may, how) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    // SAFETY: new memory, long enough for a semaphore.
+    unsafe {
+        let memory = libc::mmap(std::ptr::null_mut(), length, may, how, -1, 0);
+        assert_ne!(memory, libc::MAP_FAILED);
+        let semaphore = memory.cast::<libc::sem_t>();
+        assert_eq!(libc::sem_init(semaphore, 1, 0), 0);
+        semaphore
+    }
+}
+
 fn workers_whose_parent_let_go_fence() {
     assert_eq!(said_by_workers("stop_two_workers"), ["held", "held", "true", "true"]);
 }
@@ -532,6 +602,20 @@ fn workers_whose_parent_let_go_fence() {
 fn workers_whose_parent_ends_with_them_fence() {
     let said = said_by_workers("stop_two_workers_of_a_parent_that_ends");
     assert_eq!(said, ["held", "held", "true", "true"]);
+}
+
+fn workers_whose_parent_told_them_and_waits_for_any_fence() {
+    let said = said_by_workers("stop_the_workers_of_a_parent_that_told_them");
+    assert_eq!(said, ["held", "held", "true", "true"]);
+}
+
+fn workers_whose_parent_replaces_them_do_not() {
+    for scenario in [
+        "replace_the_workers_of_a_parent_that_told_them",
+        "stop_workers_of_a_parent_that_waits_for_any",
+    ] {
+        assert_eq!(said_by_workers(scenario), ["held", "held", "false", "false"], "{scenario}");
+    }
 }
 
 fn a_worker_that_stops_alone_does_not() {

@@ -5,8 +5,7 @@ use std::time::Duration;
 use lameduck::{ConnectionId, Refused, Time};
 use napi::bindgen_prelude::BigInt;
 use napi::{Error, Result, Status};
-use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 pub(crate) fn invalid(reason: impl Into<String>) -> Error {
     Error::new(Status::InvalidArg, reason.into())
@@ -54,6 +53,5 @@ pub(crate) fn refusal(result: std::result::Result<(), Refused>) -> Option<String
 
 /// The value that the core's reports and vectors call `name`.
 pub(crate) fn named<T: DeserializeOwned>(what: &str, name: &str) -> Result<T> {
-    T::deserialize(StrDeserializer::<de::value::Error>::new(name))
-        .map_err(|_| invalid(format!("no {what} is called '{name}'")))
+    lameduck::named(what, name).map_err(invalid)
 }

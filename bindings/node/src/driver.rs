@@ -8,13 +8,14 @@ use lameduck_host::clock;
 use lameduck_host::ledger::{Ledger, Spacing};
 use lameduck_host::log_lines::{Level, Line, LogLines};
 use lameduck_host::report_file::{ReportFile, Writer};
+use lameduck_host::service::Service;
 use napi::Result;
 use napi::bindgen_prelude::{BigInt, Uint32Array};
 use napi_derive::napi;
 
 use crate::convert::{self, refusal};
 use crate::effect::{self, JsEffect, JsWake};
-use crate::os::{JsSurroundings, Service, Watch, surroundings};
+use crate::os::{JsSurroundings, Watch, surroundings};
 use crate::policy::{self, JsSettings};
 
 /// A line for the log.
@@ -490,7 +491,7 @@ impl Driver {
                 self.service = service;
                 None
             }
-            Err(sentence) => Some(sentence),
+            Err(error) => Some(error.to_string()),
         }
     }
 
@@ -507,7 +508,8 @@ impl Driver {
     #[napi]
     pub fn tell_service(&mut self) -> Result<Option<String>> {
         let now = convert::moment(None)?;
-        Ok(self.service.as_mut().and_then(|service| service.tell(&self.machine, now)))
+        let trouble = self.service.as_mut().and_then(|service| service.tell(&self.machine, now));
+        Ok(trouble.map(|error| error.to_string()))
     }
 
     /// Starts the hard deadline's guard: from now on the first of `signals` to arrive

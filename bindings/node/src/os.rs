@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lameduck::{Effect, Machine, Report, Time};
+use lameduck::{Machine, Report, Time};
 use lameduck_host::fence::{self, Survivors, stop_arrivals};
 use lameduck_host::interposer::Interposer;
 use lameduck_host::ledger::Ledger;
-use lameduck_host::notices::Notices;
-use lameduck_host::notify::Notifier;
 use lameduck_host::report_file::ReportFile;
 use lameduck_host::supervisor::Surroundings;
 use lameduck_host::watchdog::{Options, Watchdog};
@@ -70,39 +68,6 @@ impl Watch {
 
     pub(crate) fn first_arrival(&self) -> Option<u64> {
         self.interposers.iter().filter_map(Interposer::first_arrival).min()
-    }
-}
-
-/// The service manager, and what it was told. What it does not hear it does not miss: nothing here
-/// holds a shutdown up.
-pub(crate) struct Service {
-    notices: Notices,
-    notifier: Notifier,
-}
-
-impl Service {
-    /// Or the sentence that says why it cannot be told.
-    pub(crate) fn connect() -> Result<Option<Self>, String> {
-        let notifier = Notifier::from_environment().map_err(|error| error.to_string())?;
-        Ok(notifier.map(|notifier| Self { notices: Notices::new(), notifier }))
-    }
-
-    pub(crate) fn serves(&mut self) {
-        self.notices.serves();
-    }
-
-    pub(crate) fn effect(&mut self, effect: &Effect) {
-        self.notices.effect(effect);
-    }
-
-    /// Says what there is to say; trouble is returned once.
-    pub(crate) fn tell(&mut self, machine: &Machine, now: Time) -> Option<String> {
-        let trouble = match self.notices.poll(machine, now) {
-            Some(message) => self.notifier.send(&message),
-            None if self.notifier.keeps() => self.notifier.retry(),
-            None => None,
-        };
-        trouble.map(|error| error.to_string())
     }
 }
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from ._duck import LAST, Lameduck, _ms, in_request, log
 from ._health import Health
-from ._lameduck import Hold
+from ._lameduck import Exchange, Hold
 from ._notice import uncancel
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class AsgiApp:
         self._app = app
         self.lameduck = duck
         self._health = Health(duck)
+        self._way = ShortWay(app, self._health.paths)
+        duck._of_exchange = lambda exchange: Request(exchange, duck)
+        duck._told_of_phases.append(self._enter)
 
     def __getattr__(self, name: str) -> Any:
         # A server asks for the special ones to learn what it has before it: this wrapper.
@@ -52,25 +56,29 @@ class AsgiApp:
         # While serving, what this costs is paid for each request: no frame and no call more than it takes.
         kind = scope["type"]
         if kind == "http":
-            duck = self.lameduck
-            hold = duck._hold or self._start_late()
-            if (self._health.paths or hold is None or duck._draining) and await self._answered(scope, receive, send, hold):
-                return
-            assert hold is not None
+            way = self._way
+            hold = way.hold
+            if hold is None or scope["path"] in way.probes:
+                hold = self.lameduck._hold or self._start_late()
+                if await self._answered(scope, receive, send, hold):
+                    return
+                assert hold is not None
             in_request.set(True)
-            request = Request(scope, send, hold, duck)
-            failed = True
+            loop = way.loop
+            exchange, answer = hold.begin(scope, send, self, None if loop is None else task_in(loop))
+            if way.hold is None:
+                self._came_late(exchange, hold)
+            raised = True
             try:
-                request.join()
-                await self._app(scope, receive, request.send)
-                failed = False
+                await way.app(scope, receive, answer)
+                raised = False
             except asyncio.CancelledError:
+                request = Request(exchange, self.lameduck)
                 if not request.was_cancelled_here():
                     raise
                 await request.finish_early()
             finally:
-                # What raises before it answers is answered 500 by the server; what has begun and did not end has lost its client.
-                request.end_as("completed" if failed and not request.begun else "client_gone")
+                exchange.leave(raised)
         elif kind == "websocket":
             in_request.set(True)
             await self._websocket(scope, receive, send)
@@ -79,20 +87,49 @@ class AsgiApp:
         else:
             await self._app(scope, receive, send)
 
+    def _enter(self, phase: str) -> None:
+        """Between the start and the drain a request takes the short way."""
+        duck, way = self.lameduck, self._way
+        way.hold, way.loop = (duck._hold if phase == "serving" else None), duck._loop
+
+    def _came_late(self, exchange: Exchange, hold: Hold) -> None:
+        if self.lameduck._draining:
+            Request(exchange, self.lameduck).describe(hold)
+
     async def _answered(self, scope: Scope, receive: Receive, send: Send, hold: Hold | None) -> bool:
         """Whether the request was a probe, was refused, or is not ours to count."""
         duck = self.lameduck
         probe = self._health.probe(scope["method"], scope["path"])
         if probe is not None:
             ok, body = await self._health.answer(probe)
-            await Request(scope, send, hold, duck).respond(200 if ok else 503, body)
-        elif duck._draining and duck._options.policy.refuses:
-            await Request(scope, send, hold, duck).refuse()
+            closes = hold is not None and announces(scope, hold, 0)
+            await respond(scope, send, 200 if ok else 503, body, *([CLOSE] if closes else []))
         elif hold is None:
             await self._app(scope, receive, send)
+        elif duck._draining and duck._options.policy.refuses:
+            exchange, _ = hold.begin(scope, send, self, None)
+            try:
+                await unavailable(scope, send)
+            finally:
+                exchange.end_as("refused")
         else:
             return False
         return True
+
+    async def send_late(self, exchange: Exchange, message: Message) -> None:
+        """While draining, for the extension."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            exchange.note_start(message)
+            message = Request(exchange, self.lameduck).announced(message)
+        elif (kind == "http.response.body" and not message.get("more_body", False)) or kind == "http.response.pathsend":
+            return await self.send_last(exchange, message)
+        await exchange.send(message)
+
+    async def send_last(self, exchange: Exchange, message: Message) -> None:
+        """A last message that may have to wait for its reader."""
+        await exchange.send(message)
+        exchange.end_as("ended" if self.lameduck._draining and Request(exchange, self.lameduck).is_stream() else "completed")
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         duck = self.lameduck
@@ -144,6 +181,18 @@ class AsgiApp:
             await send({"type": "lifespan.shutdown.complete"})
         else:
             await send({"type": "lifespan.shutdown.failed", "message": inner.failure})
+
+
+class ShortWay:
+    """What a request needs while serving. An object of its own, because each attribute of one that has `__getattr__` costs more."""
+
+    __slots__ = ("app", "hold", "loop", "probes")
+
+    def __init__(self, app: Application, probes: dict[str, str]) -> None:
+        self.app = app
+        self.probes = probes
+        self.hold: Hold | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
 
 
 class InnerLifespan:
@@ -198,163 +247,121 @@ class InnerLifespan:
 
 
 class Request:
-    """One HTTP request in flight."""
+    """One HTTP request in flight: what it takes besides being counted, which the extension does."""
 
-    __slots__ = (
-        "_app_headers", "_duck", "_handle", "_loop", "_over", "_send", "_since", "_task", "_why", "begun", "hold", "scope",
-    )  # fmt: skip
+    __slots__ = ("_duck", "_exchange")
 
-    def __init__(self, scope: Scope, send: Send, hold: Hold | None, duck: Lameduck) -> None:
-        self.scope = scope
-        self.begun = False
-        self._send = send
-        self.hold = hold
+    def __init__(self, exchange: Exchange, duck: Lameduck) -> None:
+        self._exchange = exchange
         self._duck = duck
-        self._app_headers: Any = ()
-        self._handle = 0
-        self._over = False
-        self._why: str | None = None
-        """Why its task is being cancelled: ``end``, ``force``."""
-
-    def join(self) -> None:
-        """It begins."""
-        duck, hold = self._duck, self.hold
-        assert hold is not None
-        self._since = monotonic_ns()
-        self._loop = duck._loop
-        self._task = None if self._loop is None else asyncio.current_task()
-        self._handle = handle = hold.request_began()
-        duck._live[handle] = self
-        if duck._draining:
-            self.describe(hold)
-
-    def send(self, message: Message) -> Awaitable[None]:
-        kind = message["type"]
-        if kind == "http.response.start":
-            self.begun = True
-            self._app_headers = message.get("headers", ())
-            if self._duck._draining:
-                message = self._announced(message)
-        elif (kind == "http.response.body" and not message.get("more_body", False)) or kind == "http.response.pathsend":
-            return self._send_last(message)
-        return self._send(message)
-
-    async def _send_last(self, message: Message) -> None:
-        await self._send(message)
-        self.end_as(None)
 
     def was_cancelled_here(self) -> bool:
         """Whether its task was cancelled because its time is over, and for nothing else."""
-        if self._why is None or self._over:
-            return False
-        return self._task is None or uncancel(self._task) == 0
-
-    async def respond(self, status: int, body: bytes, *more: tuple[bytes, bytes]) -> None:
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"cache-control", b"no-store"),
-            *more,
-        ]
-        start: Message = {"type": "http.response.start", "status": status, "headers": headers}
-        await self._send(self._announced(start))
-        await self._send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
-
-    async def refuse(self) -> None:
-        """Answers 503 a request that came while draining."""
-        if self.hold is not None:
-            self._handle = self.hold.request_began()
-        try:
-            await self._unavailable()
-        finally:
-            self.end_as("refused")
-
-    async def _unavailable(self) -> None:
-        more = [(b"retry-after", b"1")]
-        if self.scope.get("http_version", "1.1") < "2":
-            more.append(CLOSE)
-        await self.respond(503, b'{"status":"unavailable","phase":"draining"}', *more)
+        exchange = self._exchange
+        cut, _ = exchange.cut
+        return cut and not exchange.over and (exchange.task is None or uncancel(exchange.task) == 0)
 
     async def finish_early(self) -> None:
         """Its task was cancelled because its time is over."""
-        if not self.begun:
-            await self._unavailable()
-        elif self._why == "end":
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        exchange = self._exchange
+        _, in_its_manner = exchange.cut
+        if not exchange.begun:
+            await unavailable(exchange.scope, exchange.send)
+        elif in_its_manner:
+            await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
         # Else: the server sees an answer that was not completed and cuts the connection; a clean end would be a lie.
-        self.end_as("ended" if self._why == "end" else "refused")
+        exchange.end_as("ended" if in_its_manner else "refused")
 
-    def _announced(self, message: Message) -> Message:
-        hold = self.hold
+    def announced(self, message: Message) -> Message:
+        exchange, hold = self._exchange, self._duck._hold
         if hold is None:
             return message
-        announced = hold.announcing_to(self._peer_key()) and self.scope.get("http_version", "1.1") < "2"
+        announced = announces(exchange.scope, hold, exchange.handle)
         if announced:
             headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"connection"]
             message = {**message, "headers": [*headers, CLOSE]}
-        if self._duck._draining and self._handle:
-            hold.handle("request_headers_sent", connection=self._handle, request=0, announced=announced)
-            if self._is_stream():
-                self.describe(hold)
+        hold.handle("request_headers_sent", connection=exchange.handle, request=0, announced=announced)
+        if self.is_stream():
+            self.describe(hold)
         return message
 
-    def _peer_key(self) -> int:
-        client = self.scope.get("client")
-        return hash((client[0], client[1])) if client else self._handle
-
-    def _is_stream(self) -> bool:
-        return any(
-            name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in self._app_headers
-        )
+    def is_stream(self) -> bool:
+        headers = self._exchange.headers or ()
+        return any(name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
 
     def _label(self) -> str:
-        return printable(f"{self.scope['method']} {self.scope['path']}")
-
-    def end_as(self, outcome: str | None) -> None:
-        if self._over:
-            return
-        self._over = True
-        self._duck._live.pop(self._handle, None)
-        if outcome is None:
-            outcome = "ended" if self._duck._draining and self._is_stream() else "completed"
-        if self.hold is not None:
-            self.hold.request_ended(self._handle, outcome)
+        scope = self._exchange.scope
+        return printable(f"{scope['method']} {scope['path']}")
 
     def describe(self, hold: Hold) -> None:
         """After the hand-over: who asked for what."""
-        handle = self._handle
-        client = self.scope.get("client")
+        exchange = self._exchange
+        handle = exchange.handle
+        client = exchange.scope.get("client")
         if client:
             hold.handle("connection_described", connection=handle, peer=f"{client[0]}:{client[1]}")
-        kind = "stream" if self._is_stream() else "ordinary"
-        label = self._label()
-        hold.handle("request_described", connection=handle, request=0, kind=kind, label=label, since=self._since)
-        if self.begun:
+        kind = "stream" if self.is_stream() else "ordinary"
+        hold.handle(
+            "request_described", connection=handle, request=0, kind=kind, label=self._label(), since=exchange.since
+        )
+        if exchange.begun:
             hold.handle("request_headers_sent", connection=handle, request=0, announced=False)
 
     def blocker(self, now: int) -> dict[str, Any] | None:
-        state = "response begun" if self.begun else "unanswered"
-        blocker = {"what": "request", "protocol": "http1", "kind": "stream" if self._is_stream() else "ordinary"}
-        return {**blocker, "label": self._label(), "state": state, "age_ms": _ms(now - self._since)}
+        exchange = self._exchange
+        state = "response begun" if exchange.begun else "unanswered"
+        blocker = {"what": "request", "protocol": "http1", "kind": "stream" if self.is_stream() else "ordinary"}
+        return {**blocker, "label": self._label(), "state": state, "age_ms": _ms(now - exchange.since)}
 
     def end(self) -> None:
         """An event stream: its protocol's end. Called on another thread, as the next."""
-        self._cancel("end")
+        self._cancel(in_its_manner=True)
 
     def force(self) -> None:
-        self._cancel("force")
+        self._cancel(in_its_manner=False)
 
-    def _cancel(self, why: str) -> None:
-        task, loop = self._task, self._loop
+    def _cancel(self, in_its_manner: bool) -> None:
+        exchange, loop = self._exchange, self._duck._loop
+        task = exchange.task
         if task is None or loop is None:
             return
 
         def cancel() -> None:
-            if not self._over:
-                self._why = why
+            if exchange.cut_short(in_its_manner):
                 task.cancel()
 
         _call_soon(loop, cancel)
+
+
+if sys.version_info >= (3, 12):
+    task_in = asyncio.current_task
+else:
+    # There it is written in Python, around this.
+    task_in = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]
+
+
+def announces(scope: Scope, hold: Hold, handle: int) -> bool:
+    """Whether the response to this request says that its connection closes."""
+    client = scope.get("client")
+    peer = hash((client[0], client[1])) if client else handle
+    return hold.announcing_to(peer) and scope.get("http_version", "1.1") < "2"
+
+
+async def respond(scope: Scope, send: Send, status: int, body: bytes, *more: tuple[bytes, bytes]) -> None:
+    """A whole answer of our own."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        *more,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+async def unavailable(scope: Scope, send: Send) -> None:
+    close = [CLOSE] if scope.get("http_version", "1.1") < "2" else []
+    await respond(scope, send, 503, b'{"status":"unavailable","phase":"draining"}', (b"retry-after", b"1"), *close)
 
 
 class WebSocket:

@@ -7,8 +7,10 @@ import contextvars
 import inspect
 import json
 import logging
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -18,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overload
 
 from . import _hypercorn, _stacks
-from ._lameduck import Hold, is_listening
+from ._lameduck import Exchange, Hold, is_listening
 from ._metrics import prometheus
 from ._notice import Notice
 from ._options import Options, check, named, seconds, whole
@@ -42,7 +44,7 @@ in_request: contextvars.ContextVar[bool] = contextvars.ContextVar("lameduck_requ
 _started: weakref.WeakSet[Lameduck] = weakref.WeakSet()
 
 
-class Exchange(Protocol):
+class Live(Protocol):
     """A request or WebSocket in flight."""
 
     def describe(self, hold: Hold) -> None: ...
@@ -79,7 +81,10 @@ class Lameduck:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hooks: dict[int, _Registered] = {}
         self._jobs: dict[int, Job] = {}
-        self._live: dict[int, Exchange] = {}
+        self._live: dict[int, Live] = {}
+        # Requests that the extension keeps, as what is done with them here.
+        self._of_exchange: Callable[[Exchange], Live] | None = None
+        self._told_of_phases: list[Callable[[str], None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._beats = False
         self._next_id = 1
@@ -168,6 +173,13 @@ class Lameduck:
         """A request of a server of your own, which shutdown waits for: ``with duck.request('GET /x'):`` or ``async with``."""
         return Request(self, named("request", label), peer)
 
+    def serves(self) -> None:
+        """This program does its work although it has no listening socket: systemd may know (``READY=1``). With one it is told anyway."""
+        hold = self._here()
+        if hold is None:
+            raise RuntimeError("lameduck: it has not started; call serves() in the with block")
+        hold.serves()
+
     def shutdown(self, cause: str = "programmatic") -> None:
         """Stops the server as a signal would; calling again changes nothing. Returns at once: ``drain_notice``, ``stop_notice`` and
         ``wait_done()`` say how far it is."""
@@ -198,7 +210,7 @@ class Lameduck:
         now = time.monotonic_ns()
         blockers = _no_blockers()
         named_ones: list[dict[str, Any]] = []
-        for exchange in self._live.copy().values():
+        for exchange in self._in_flight():
             one = exchange.blocker(now)
             if one is None:
                 blockers["idle_connections"] += 1
@@ -315,11 +327,11 @@ class Lameduck:
             if polled is not None:
                 # What the hold delivers in the end has nobody else who takes it.
                 self._adopt_signals()
-                _hypercorn.hold_event(self, polled)
-            hold = self._new_hold(fencing or _fencing())
+            hold = self._new_hold(fencing or _fencing(), None if polled is None else _hypercorn.hold_event(self, polled))
             self._hold, self._loop, self._pid = hold, loop, os.getpid()
             self._preparing = False
             _started.add(self)
+            self._tell_phase("serving")
             for hook in self._hooks.values():
                 self._register(hold, hook)
             for job in self._jobs.values():
@@ -345,22 +357,33 @@ class Lameduck:
         """The process lives on and serves again, as in a test that starts the application several times."""
         self._release()
         self._hold, self._pid, self._final = None, None, None
+        self._tell_phase("done")
         self._draining = self._beats = self._by_itself = False
         self._wanted = True
         self.drain_notice, self.stop_notice, self._done_notice = Notice(), Notice(), Notice()
 
-    def _new_hold(self, fencing: str) -> Hold:
+    def _new_hold(self, fencing: str, stop_flag: int | None) -> Hold:
         options = self._options
         stacks = _stacks.signal_for_stacks()
-        try:
+
+        def start(report_file: str | None) -> Hold:
             return Hold(
-                options.policy, signals=options.signals, fencing=fencing, stacks=stacks, report_file=options.report_file
+                options.policy,
+                signals=options.signals,
+                fencing=fencing,
+                stacks=stacks,
+                report_file=report_file,
+                stop_flag=stop_flag,
+                tells_service=not _is_worker(),
             )
+
+        try:
+            return start(options.report_file)
         except OSError as error:
             if options.report_file is None:
                 raise
             log.error("%s", error)
-            return Hold(options.policy, signals=options.signals, fencing=fencing, stacks=stacks)
+            return start(None)
 
     def _server_stopped(self) -> None:
         """The server has drained: from its own shutdown event."""
@@ -464,14 +487,15 @@ class Lameduck:
     # The machine's effects, on a thread of their own.
 
     def _drive(self, hold: Hold) -> None:
-        beating_here = False
+        beating_here = told = False
         while True:
             # The hand-over is no effect, and whether the interpreter is alive nobody else can say.
             effects = hold.next_effects(_BEAT / 2 if self._draining else None)
             if effects is None:
                 return
             self._log(hold)
-            if self._draining and not self.stop_notice.is_set() and hold.handed_over:
+            if self._draining and not told and hold.handed_over:
+                told = True
                 for way in hold.ways():
                     log.info("%s", way)
                 self.stop_notice._give()
@@ -526,11 +550,11 @@ class Lameduck:
             if job is not None:
                 job._cancel()
         elif kind == "close_long_lived":
-            exchange = self._live.get(effect["connection"])
+            exchange = self._find(hold, effect["connection"])
             if exchange is not None:
                 exchange.end()
         elif kind == "force_connection":
-            exchange = self._live.get(effect["connection"])
+            exchange = self._find(hold, effect["connection"])
             if exchange is not None:
                 exchange.force()
         elif kind == "exit":
@@ -539,9 +563,27 @@ class Lameduck:
     def _enter(self, hold: Hold, phase: str) -> None:
         if phase == "draining":
             self._draining = True
-            for exchange in self._live.copy().values():
+            self._tell_phase(phase)
+            hold.drains()
+            for exchange in self._in_flight():
                 exchange.describe(hold)
             self.drain_notice._give()
+
+    def _tell_phase(self, phase: str) -> None:
+        for tell in self._told_of_phases:
+            tell(phase)
+
+    def _in_flight(self) -> list[Live]:
+        live = list(self._live.copy().values())
+        if self._hold is not None and self._of_exchange is not None:
+            live += map(self._of_exchange, self._hold.in_flight())
+        return live
+
+    def _find(self, hold: Hold, handle: int) -> Live | None:
+        exchange = hold.exchange(handle) if self._of_exchange is not None else None
+        if exchange is None or self._of_exchange is None:
+            return self._live.get(handle)
+        return self._of_exchange(exchange)
 
     def _abandon(self, hook: _Registered) -> None:
         task, loop = hook.task, self._loop
@@ -710,11 +752,13 @@ async def _awaited(what: Awaitable[object]) -> object:
     return await what
 
 
+def _is_worker() -> bool:
+    """Whether this is a process that a server made beside its own: gunicorn forks, the others use `multiprocessing`."""
+    return multiprocessing.parent_process() is not None or "gunicorn.arbiter" in sys.modules
+
+
 def _fencing() -> str:
     """uvicorn's supervisor keeps the listener, but it stops all of its workers only when it ends itself."""
-    import multiprocessing
-    import sys
-
     is_worker = multiprocessing.parent_process() is not None
     return "siblings" if is_worker and "uvicorn.supervisors" in sys.modules else "auto"
 
@@ -722,6 +766,7 @@ def _fencing() -> str:
 def _forget_in_child() -> None:
     for duck in _started:
         duck._hold = None
+        duck._tell_phase("done")
         duck._lock = threading.RLock()
 
 

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use lameduck::{
-    Cause, JobOutcome, JobSource, OnDrain, Outcome, Protocol, RequestKind, Stage, Time,
-};
+use lameduck::Time;
 use lameduck_host::clock;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use serde::de::DeserializeOwned;
 
 pub(crate) fn invalid(reason: impl Into<String>) -> PyErr {
     PyValueError::new_err(reason.into())
@@ -30,55 +29,9 @@ pub(crate) fn seconds(value: f64) -> PyResult<Duration> {
         .map_err(|_| invalid(format!("{value} is not a number of seconds, zero or more")))
 }
 
-macro_rules! by_name {
-    ($function:ident, $type:ty, $what:literal, $($name:literal => $value:expr),+ $(,)?) => {
-        pub(crate) fn $function(name: &str) -> PyResult<$type> {
-            match name {
-                $($name => Ok($value),)+
-                _ => Err(invalid(format!(concat!("no ", $what, " is called '{}'"), name))),
-            }
-        }
-    };
-}
-
-by_name!(outcome, Outcome, "outcome",
-    "client_gone" => Outcome::ClientGone,
-    "completed" => Outcome::Completed,
-    "ended" => Outcome::Ended,
-    "refused" => Outcome::Refused,
-);
-by_name!(job_outcome, JobOutcome, "job outcome",
-    "aborted" => JobOutcome::Aborted,
-    "completed" => JobOutcome::Completed,
-    "failed" => JobOutcome::Failed,
-);
-by_name!(job_source, JobSource, "job source",
-    "background" => JobSource::Background,
-    "request" => JobSource::Request,
-);
-by_name!(on_drain, OnDrain, "drain policy",
-    "cancel" => OnDrain::Cancel,
-    "wait" => OnDrain::Wait,
-);
-by_name!(stage, Stage, "stage",
-    "drain" => Stage::Drain,
-    "close" => Stage::Close,
-    "flush" => Stage::Flush,
-);
-
-pub(crate) fn cause(name: &str) -> PyResult<Cause> {
-    let found = Cause::ALL.into_iter().find(|cause| cause.name() == name);
-    found.ok_or_else(|| invalid(format!("no cause is called '{name}'")))
-}
-
-pub(crate) fn protocol(name: &str) -> PyResult<Protocol> {
-    let found = Protocol::ALL.into_iter().find(|protocol| protocol.name() == name);
-    found.ok_or_else(|| invalid(format!("no protocol is called '{name}'")))
-}
-
-pub(crate) fn request_kind(name: &str) -> PyResult<RequestKind> {
-    let found = RequestKind::ALL.into_iter().find(|kind| kind.name() == name);
-    found.ok_or_else(|| invalid(format!("no request kind is called '{name}'")))
+/// The value that the core's reports and vectors call `name`.
+pub(crate) fn named<T: DeserializeOwned>(what: &str, name: &str) -> PyResult<T> {
+    lameduck::named(what, name).map_err(invalid)
 }
 
 /// Keyword arguments, taken one by one; what is left over in the end was misspelt.

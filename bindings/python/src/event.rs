@@ -15,8 +15,8 @@ pub(crate) fn event(name: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<
     let hook = || fields.required("hook").map(HookId);
     let job = || fields.required("job").map(JobId);
     let listener = || fields.required("listener").map(ListenerId);
-    let protocol = || convert::protocol(&text("protocol")?);
-    let kind = || convert::request_kind(&text("kind")?);
+    let protocol = || convert::named("protocol", &text("protocol")?);
+    let kind = || convert::named("request kind", &text("kind")?);
     let event = match name {
         "connection_adopted" => Event::ConnectionAdopted {
             connection: connection()?,
@@ -42,19 +42,20 @@ pub(crate) fn event(name: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<
         "hook_finished" => Event::HookFinished { hook: hook()?, error: fields.optional("error")? },
         "hook_registered" => Event::HookRegistered {
             hook: hook()?,
-            stage: convert::stage(&text("stage")?)?,
+            stage: convert::named("stage", &text("stage")?)?,
             name: text("name")?,
             order: fields.required("order")?,
             timeout: fields.optional("timeout")?.map(convert::seconds).transpose()?,
         },
-        "job_finished" => {
-            Event::JobFinished { job: job()?, outcome: convert::job_outcome(&text("outcome")?)? }
-        }
+        "job_finished" => Event::JobFinished {
+            job: job()?,
+            outcome: convert::named("job outcome", &text("outcome")?)?,
+        },
         "job_started" => Event::JobStarted {
             job: job()?,
             name: text("name")?,
-            source: convert::job_source(&text("source")?)?,
-            on_drain: convert::on_drain(&text("on_drain")?)?,
+            source: convert::named("job source", &text("source")?)?,
+            on_drain: convert::named("drain policy", &text("on_drain")?)?,
         },
         "listener_closed" => Event::ListenerClosed { listener: listener()? },
         "listener_failed" => Event::ListenerFailed { listener: listener()?, error: text("error")? },
@@ -69,7 +70,7 @@ pub(crate) fn event(name: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<
         "request_finished" => Event::RequestFinished {
             connection: connection()?,
             request: request()?,
-            outcome: convert::outcome(&text("outcome")?)?,
+            outcome: convert::named("outcome", &text("outcome")?)?,
             flushed: fields.required("flushed")?,
         },
         "request_flushed" => {
@@ -84,7 +85,7 @@ pub(crate) fn event(name: &str, fields: Option<&Bound<'_, PyDict>>) -> PyResult<
             Event::RequestStarted { connection: connection()?, request: request()?, kind: kind()? }
         }
         "shutdown" => Event::Shutdown {
-            cause: convert::cause(&text("cause")?)?,
+            cause: convert::named("cause", &text("cause")?)?,
             ever_accepted: fields.required("ever_accepted")?,
         },
         _ => return Err(convert::invalid(format!("no event is called '{name}'"))),

@@ -1,11 +1,12 @@
 //! A running hold with its ledger.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use lameduck::ledger::{HTTP1, WEBSOCKET};
+use lameduck::ledger::{self as word, HTTP1, WEBSOCKET};
 use lameduck::row::Change;
 use lameduck::{ConnectionId, Event, Outcome, Protocol, RequestId, RequestKind};
-use lameduck_host::hold::{Fencing, HoldError, NotTaken, Options};
+use lameduck_host::hold::{Fencing, HoldError, NotTaken, Options, StopFlag};
 use lameduck_host::ledger::{Ledger, Spacing};
 use lameduck_host::log_lines::{Level, LogLines};
 use lameduck_host::report_file::ReportFile;
@@ -13,6 +14,7 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::exchange::Exchange;
 use crate::outbox::Outbox;
 use crate::policy::Policy;
 use crate::{convert, effect, event};
@@ -30,6 +32,9 @@ pub(crate) struct Hold {
     ledger: Arc<Ledger>,
     outbox: Arc<Outbox>,
     said: Mutex<LogLines>,
+    /// Those in flight, by the place of their handle.
+    exchanges: Mutex<Vec<Option<Py<Exchange>>>>,
+    draining: AtomicBool,
 }
 
 impl Hold {
@@ -42,6 +47,32 @@ impl Hold {
         if let Some(hold) = self.hold() {
             let _ = hold.handle(event);
         }
+    }
+
+    fn exchanges(&self) -> MutexGuard<'_, Vec<Option<Py<Exchange>>>> {
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn end_exchange(&self, handle: u64, outcome: Outcome) {
+        let ended =
+            self.exchanges().get_mut(word::index_of(handle) as usize).and_then(Option::take);
+        self.end_request(handle, outcome);
+        // Not under the lock: what it holds may be the last of its kind, and run whatever Python code.
+        drop(ended);
+    }
+
+    /// Whether requests have more to do than to be counted.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    fn end_request(&self, handle: u64, outcome: Outcome) {
+        if let Ok(Change::HandedOver { .. }) = self.ledger.end(handle) {
+            let connection = ConnectionId(handle);
+            let (request, flushed) = (THE_REQUEST, true);
+            self.tell(Event::RequestFinished { connection, request, outcome, flushed });
+        }
+        self.closed(handle);
     }
 
     fn opened(&self, protocol: Protocol, word: u8) -> u64 {
@@ -63,16 +94,19 @@ impl Hold {
 #[pymethods]
 impl Hold {
     /// Starts to hold `signals`; call it after the server has installed its handlers. `stacks` is a signal whose handler
-    /// prints the stacks of all threads; `report_file` gets the report. Raises `OSError` when the system has not what it
+    /// prints the stacks of all threads; `report_file` gets the report; `stop_flag` is the
+    /// address of a POSIX semaphore that lives as long as the process: above zero it is a SIGTERM; with `tells_service` the service manager is told. Raises `OSError` when the system has not what it
     /// takes, else `ValueError`.
     #[new]
-    #[pyo3(signature = (policy, /, *, signals, fencing="auto", stacks=None, report_file=None))]
+    #[pyo3(signature = (policy, /, *, signals, fencing="auto", stacks=None, report_file=None, stop_flag=None, tells_service=false))]
     fn new(
         policy: &Bound<'_, Policy>,
         signals: Vec<i32>,
         fencing: &str,
         stacks: Option<i32>,
         report_file: Option<&str>,
+        stop_flag: Option<usize>,
+        tells_service: bool,
     ) -> PyResult<Self> {
         let report_file = report_file
             .map(|path| ReportFile::open(path).map(Arc::new))
@@ -93,6 +127,9 @@ impl Hold {
             stacks,
             report_file,
             embedder_beats: true,
+            // SAFETY: it is the address of a `SemLock` that `_hypercorn.py` keeps for as long as the process lives.
+            stop_flag: stop_flag.map(|address| unsafe { StopFlag::new(address as *mut _) }),
+            tells_service,
             ledger: Some(Arc::clone(&ledger)),
             ..Options::new(policy.get().0.clone())
         };
@@ -108,7 +145,14 @@ impl Hold {
             }
         })?;
         let hold = RwLock::new(Some(Arc::new(hold)));
-        Ok(Self { hold, ledger, outbox, said: Mutex::default() })
+        Ok(Self {
+            hold,
+            ledger,
+            outbox,
+            said: Mutex::default(),
+            exchanges: Mutex::default(),
+            draining: AtomicBool::new(false),
+        })
     }
 
     /// Waits for effects, without holding up other Python threads: a list, empty after `patience` seconds, or `None`
@@ -141,6 +185,42 @@ impl Hold {
         }
     }
 
+    /// An HTTP request begins: returns it, and the function that its application calls with the messages of its answer. `app` has `send_late` and `send_last`.
+    fn begin(
+        slf: &Bound<'_, Self>,
+        scope: Py<PyAny>,
+        send: Py<PyAny>,
+        app: Py<PyAny>,
+        task: Option<Py<PyAny>>,
+    ) -> PyResult<(Py<Exchange>, Py<PyAny>)> {
+        let (py, this) = (slf.py(), slf.get());
+        let handle = this.request_began();
+        let exchange = Exchange::new((scope, send, app), slf.clone().unbind(), task, handle);
+        let exchange = Py::new(py, exchange)?;
+        if handle != 0 {
+            let index = word::index_of(handle) as usize;
+            let mut exchanges = this.exchanges();
+            if exchanges.len() <= index {
+                exchanges.resize_with(index + 1, || None);
+            }
+            exchanges[index] = Some(exchange.clone_ref(py));
+        }
+        let sender = Exchange::sender(exchange.bind(py))?.unbind();
+        Ok((exchange, sender))
+    }
+
+    /// The one with this handle, if it is in flight.
+    fn exchange(&self, py: Python<'_>, handle: u64) -> Option<Py<Exchange>> {
+        let exchanges = self.exchanges();
+        let found = exchanges.get(word::index_of(handle) as usize)?.as_ref()?;
+        (found.get().handle() == handle).then(|| found.clone_ref(py))
+    }
+
+    /// All that are in flight.
+    fn in_flight(&self, py: Python<'_>) -> Vec<Py<Exchange>> {
+        self.exchanges().iter().flatten().map(|exchange| exchange.clone_ref(py)).collect()
+    }
+
     /// A request begins. Returns its handle, 0 when there are too many to count.
     fn request_began(&self) -> u64 {
         let handle = self.opened(Protocol::Http1, HTTP1);
@@ -154,13 +234,7 @@ impl Hold {
 
     /// It has ended.
     fn request_ended(&self, handle: u64, outcome: &str) -> PyResult<()> {
-        let outcome: Outcome = convert::outcome(outcome)?;
-        if let Ok(Change::HandedOver { .. }) = self.ledger.end(handle) {
-            let connection = ConnectionId(handle);
-            let (request, flushed) = (THE_REQUEST, true);
-            self.tell(Event::RequestFinished { connection, request, outcome, flushed });
-        }
-        self.closed(handle);
+        self.end_request(handle, convert::named("outcome", outcome)?);
         Ok(())
     }
 
@@ -191,6 +265,18 @@ impl Hold {
         if let Some(hold) = self.hold() {
             hold.server_stopped();
         }
+    }
+
+    /// It does its work without a listener, and the service manager may know.
+    fn serves(&self) {
+        if let Some(hold) = self.hold() {
+            hold.serves();
+        }
+    }
+
+    /// From now on each request has more to do than to be counted.
+    fn drains(&self) {
+        self.draining.store(true, Relaxed);
     }
 
     /// Whether the server was told to stop: the window is over.

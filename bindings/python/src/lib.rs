@@ -9,6 +9,7 @@
 mod convert;
 mod effect;
 mod event;
+mod exchange;
 mod hold;
 mod machine;
 mod outbox;
@@ -19,6 +20,8 @@ mod policy;
 mod _lameduck {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::exchange::Exchange;
     #[pymodule_export]
     use crate::hold::Hold;
     #[pymodule_export]

@@ -1,5 +1,6 @@
 """Real servers in processes of their own: started, asked over raw sockets, signalled, waited for."""
 
+import itertools
 import json
 import os
 import socket
@@ -166,9 +167,10 @@ class Server:
 def serve(tmp_path):
     """Starts a server with `source` as its module `name`."""
     servers = []
+    numbers = itertools.count()
 
     def start(source, command=UVICORN, name="app", stdin=subprocess.DEVNULL, **environment):
-        folder = tmp_path / str(len(servers))
+        folder = tmp_path / str(next(numbers))
         folder.mkdir()
         prelude = "import reports\nreports.keep()\n"
         (folder / f"{name}.py").write_text(prelude + textwrap.dedent(source))
@@ -180,6 +182,35 @@ def serve(tmp_path):
     yield start
     for server in servers:
         server.kill()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs `source` until it prints `ready`, sends it SIGTERM, and returns its end."""
+    processes = []
+
+    def start(source, number=SIGTERM, **environment):
+        prelude = "import logging, lameduck, json, os, signal, threading, time, asyncio\n"
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-c", prelude + textwrap.dedent(source)],
+            cwd=tmp_path, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        processes.append(process)
+        first = b""
+        # Not a byte more: what a buffer holds `communicate` does not see.
+        while not first.endswith(b"\n") and (byte := os.read(process.stdout.fileno(), 1)):
+            first += byte
+        assert first == b"ready\n", first.decode() + process.stderr.read()
+        if number is not None:
+            process.send_signal(number)
+        asked = time.monotonic()
+        out, err = process.communicate(timeout=20)
+        return process.returncode, out, err, time.monotonic() - asked
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 def marks(report):

@@ -50,10 +50,6 @@ SERVERS = {
     "aiohttp": ("python {module}.py {port}", "", 1),
 }
 
-# Their parent keeps the listener when it stops and when it reloads, and a worker cannot know which it is: nobody fences, and who connects
-# between the end of the last worker and the parent's is lost. Behind a balancer that honoured the window nobody does.
-KEPT_BY_THE_PARENT = {"hypercorn, 1 worker", "hypercorn, 2 workers"}
-
 
 def environment(reports=None, **more):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LAMEDUCK_")}
@@ -75,7 +71,7 @@ def stop(name, module, load_seconds=0.7):
 
 def faults(name, plain, wrapped):
     """What is wrong with the server that has lameduck, as sentences."""
-    if lost(wrapped) - wrapped["counts"]["fresh"] * (name in KEPT_BY_THE_PARENT):
+    if lost(wrapped):
         yield f"{name}: {lost(wrapped)} lost with lameduck: {dict(wrapped['reasons'])}"
     if plain and plain["status"] != wrapped["status"]:
         yield f"{name}: exit status {plain['status']} plain, {wrapped['status']} with lameduck"

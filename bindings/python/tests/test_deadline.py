@@ -1,10 +1,16 @@
 """The hard deadline, with an interpreter that is blocked: the process is gone, and says where every thread was."""
 
 import json
+import os
+import re
+import select
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+import races
 
 # What a busy machine may take to start, stop and clean up processes; how exact the deadline is, the host's own tests measure.
 SLACK = 1.5
@@ -132,3 +138,105 @@ def test_a_blocked_worker_of_gunicorn(serve):
     assert 1.4 < server.took < 2.5 + SLACK, "the worker is gone at T, and its master at its next look"
     assert "event loop blocked for" in server.text and "hold_the_interpreter" in server.text
     assert "GET /block" not in server.text, "nobody could say what it is: the interpreter was blocked"
+
+
+BUDGET = 2.0
+EVERYWHERE = """
+import ctypes, lameduck, os, time, answers
+
+POLICY = dict(grace=2.2, margin=0.2, window=0.3)
+
+a_mutex = ctypes.create_string_buffer(64)
+
+def hold_the_interpreter():
+    print("blocked", os.getpid(), flush=True)
+    BLOCK
+
+async def application(scope, receive, send):
+    assert scope["type"] == "http"
+    hold_the_interpreter()
+
+def threads(environ, start_response):
+    hold_the_interpreter()
+
+asgi = lameduck.asgi(application, **POLICY)
+wsgi = lameduck.wsgi(threads, **POLICY)
+
+if __name__ == "__main__":
+    import lameduck.aiohttp, plain
+    from aiohttp import web
+
+    async def handler(request):
+        hold_the_interpreter()
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    lameduck.aiohttp.attach(app, **POLICY)
+    plain.serve(app)
+"""
+# For a lock that it has itself, in C, at no cost to the machine; a signal does not interrupt it.
+KEEPING_THE_GIL = "[ctypes.PyDLL(None).pthread_mutex_lock(a_mutex) for _ in range(2)]"
+
+
+def await_(what, of, limit=20):
+    """Looks until it is so; returns when."""
+    end = time.monotonic() + limit
+    while not what():
+        assert time.monotonic() < end, of
+        time.sleep(0.002)
+    return time.monotonic()
+
+
+def is_stopping(process):
+    names = (path.read_text() for path in Path(f"/proc/{process}/task").glob("*/comm"))
+    return "lameduck-stop\n" in names
+
+
+def lateness(serve, name, block):
+    """How long after its deadline a blocked process was gone, and what it had said by then."""
+    command, addition, workers = races.SERVERS[name]
+    command = f"{command} {addition}".replace("{module}", "app")
+    server = serve(EVERYWHERE.replace("BLOCK", block), command, LAMEDUCK_TEST_VERBOSE="1")
+    server.connect().send("/")
+    server.await_text("blocked")
+    # gunicorn's and granian's workers lose a signal that comes while they start.
+    server.await_text("policy:", times=workers)
+    (process,) = map(int, re.findall("blocked ([0-9]+)", server.text))
+    end = os.pidfd_open(process)
+    server.signal()
+    # A parent may take its time to tell it.
+    told = server.asked if process == server.process.pid else await_(lambda: is_stopping(process), f"{name}: it was not told")
+    assert select.select([end], [], [], 20)[0], f"{name} is still there: {server.text}"
+    late = time.monotonic() - told - BUDGET
+    os.close(end)
+    said = server.text
+    server.end()
+    return late, said
+
+
+# Where nobody is blocked, or nobody is told.
+EXCEPT = {
+    IN_PYTHON: {"granian, WSGI"},  # It goes on without the thread, and ends sooner.
+    KEEPING_THE_GIL: {"uvicorn, 2 workers"},  # Its supervisor kills a worker that does not answer, and tells it nothing.
+}
+
+
+def faults(serve, name, block):
+    # A busy machine may let any process wait for 100 ms, but not three times.
+    for _ in range(3):
+        late, said = lateness(serve, name, block)
+        print(f"{name}: gone {late * 1_000:.1f} ms after the deadline")
+        reports = [json.loads(line) for line in said.splitlines() if line.startswith('{"')]
+        if late < -0.05 or "hold_the_interpreter" not in said or [it["requests"]["adopted"] for it in reports] != [1]:
+            return f"{name}: too early, or the stacks and the report did not come first: {late} {said}"
+        if late < 0.1:
+            return None
+    return f"{name}: gone {late * 1_000:.0f} ms after the deadline"
+
+
+@pytest.mark.parametrize("block", [IN_PYTHON, KEEPING_THE_GIL], ids=["a sleep", "the GIL kept in C"])
+def test_blocked_servers_are_gone_at_their_deadline(serve, block):
+    # Several at a time: they only wait.
+    with ThreadPoolExecutor(4) as pool:
+        tried = pool.map(lambda name: faults(serve, name, block), races.SERVERS.keys() - EXCEPT[block])
+        assert not list(filter(None, tried))

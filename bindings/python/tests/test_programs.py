@@ -3,38 +3,9 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 
 import pytest
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Runs `source` until it prints `ready`, sends it SIGTERM, and returns its end."""
-    processes = []
-
-    def start(source, number=signal.SIGTERM):
-        prelude = "import logging, lameduck, json, os, signal, threading, time, asyncio\n"
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-c", prelude + textwrap.dedent(source)],
-            cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        processes.append(process)
-        first = process.stdout.readline()
-        assert first == "ready\n", first + process.stderr.read()
-        if number is not None:
-            process.send_signal(number)
-        asked = time.monotonic()
-        out, err = process.communicate(timeout=20)
-        return process.returncode, out, err, time.monotonic() - asked
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
 
 
 def test_async_with(run):

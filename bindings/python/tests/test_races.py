@@ -1,4 +1,4 @@
-"""Unmodified servers, stopped under load with lameduck around the application: nobody's request is lost (see KEPT_BY_THE_PARENT)."""
+"""Unmodified servers, stopped under load with lameduck around the application: nobody's request is lost."""
 
 import os
 import signal

@@ -12,5 +12,9 @@ if ! cmp --quiet tests/requirements.txt "$venv/requirements.txt"; then
   "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt
   cp tests/requirements.txt "$venv"
 fi
-"$venv/bin/pip" install --quiet --disable-pip-version-check --force-reinstall --no-deps --no-index "$target"/wheels/*.whl
+# Not while it is there: another run may be using it.
+if ! (cd "$target/wheels" && sha256sum *.whl) | cmp --quiet - "$venv/wheel.txt"; then
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --force-reinstall --no-deps --no-index "$target"/wheels/*.whl
+  (cd "$target/wheels" && sha256sum *.whl) > "$venv/wheel.txt"
+fi
 echo "$venv"

@@ -10,11 +10,12 @@ use std::time::Duration;
 use lameduck::{Cause, Effect, Event, ListenerId, Machine, Phase, Time, Wake};
 
 use super::holders::Parent;
-use super::{Asked, Fencing, NEVER, Options, Shared, holders, quiet};
+use super::{Asked, Fencing, NEVER, Options, Shared, StopFlag, holders, quiet, stop_flag};
 use crate::clock::{MonotonicNs, now_ns};
 use crate::fence::{self, Survivors, Way};
 use crate::interposer::{self, Interposer};
 use crate::ledger::Ledger;
+use crate::service::Service;
 use crate::signal_name::signal_name;
 use crate::{listeners, terminal};
 
@@ -62,12 +63,21 @@ pub(super) struct Driver<E> {
     others: Vec<Interposer>,
     others_from: MonotonicNs,
     told_stopped: bool,
+    stop_flag: Option<StopFlag>,
+    service: Option<Service>,
+    /// The service manager knows that this process serves.
+    said_ready: bool,
     check: Option<(MonotonicNs, Duration)>,
     deadline: Option<Time>,
 }
 
 impl<E: FnMut(Effect)> Driver<E> {
     pub(super) fn new(shared: Arc<Shared>, options: Options, embedder: E) -> Self {
+        let service = if options.tells_service { Service::connect() } else { Ok(None) };
+        let service = service.unwrap_or_else(|error| {
+            *shared.trouble() = Some(error);
+            None
+        });
         Self {
             shared,
             embedder,
@@ -85,6 +95,9 @@ impl<E: FnMut(Effect)> Driver<E> {
             others: Vec::new(),
             others_from: 0,
             told_stopped: false,
+            stop_flag: options.stop_flag,
+            service,
+            said_ready: false,
             check: Some((now_ns() + nanos(FIRST_CHECK), FIRST_CHECK)),
             deadline: None,
         }
@@ -95,6 +108,7 @@ impl<E: FnMut(Effect)> Driver<E> {
             self.begin();
             self.escalate();
             self.stop();
+            self.say_ready();
             let (effects, wake) = self.step();
             let any = !effects.is_empty();
             effects.into_iter().for_each(|effect| self.perform(effect));
@@ -102,7 +116,23 @@ impl<E: FnMut(Effect)> Driver<E> {
             self.deliver_others();
             if !any {
                 let until = self.look_again(wake);
-                self.shared.waker.wait(until);
+                self.wait(until);
+            }
+        }
+    }
+
+    /// Until that time, somebody's poke, or the parent's word.
+    fn wait(&self, until: Option<MonotonicNs>) {
+        let Some(flag) = self.stop_flag.filter(|_| !self.begun) else {
+            return self.shared.waker.wait(until);
+        };
+        loop {
+            let look = now_ns() + nanos(stop_flag::LOOK_EVERY);
+            self.shared.waker.wait(Some(until.map_or(look, |until| until.min(look))));
+            let now = now_ns();
+            // Before its time: somebody poked.
+            if flag.is_set() || now < look || until.is_some_and(|until| until <= now) {
+                return;
             }
         }
     }
@@ -122,6 +152,11 @@ impl<E: FnMut(Effect)> Driver<E> {
                 self.signal = signal;
                 Some(Asked { cause: cause(signal), ever_accepted: false, at: Time::from_nanos(at) })
             }
+            None if self.stop_flag.is_some_and(|flag| flag.is_set()) => Some(Asked {
+                cause: Cause::Terminate,
+                ever_accepted: false,
+                at: Time::from_nanos(now_ns()),
+            }),
             None => *self.shared.asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
         };
         let stopped = || Asked {
@@ -142,6 +177,8 @@ impl<E: FnMut(Effect)> Driver<E> {
         }
         if first.is_some() {
             self.shared.describe_cause(signal_name(self.signal));
+        } else if self.stop_flag.is_some_and(|flag| flag.is_set()) {
+            self.shared.describe_cause("the parent process");
         } else if self.shared.stopped.load(Acquire) {
             self.shared.describe_cause("the server stopped by itself");
         }
@@ -211,6 +248,19 @@ impl<E: FnMut(Effect)> Driver<E> {
         }
     }
 
+    /// Serving: from the first listener on.
+    fn say_ready(&mut self) {
+        let Some(service) = self.service.as_mut().filter(|_| !self.begun && !self.said_ready)
+        else {
+            return;
+        };
+        let listens = || listeners::listeners().is_ok_and(|found| !found.is_empty());
+        if self.shared.serves.load(Acquire) || listens() {
+            service.serves();
+            self.said_ready = true;
+        }
+    }
+
     fn step(&mut self) -> (Vec<Effect>, Option<(Time, Wake)>) {
         let mut machine = self.shared.machine();
         let now = Time::from_nanos(now_ns());
@@ -218,6 +268,12 @@ impl<E: FnMut(Effect)> Driver<E> {
             machine.tick(now);
         }
         let effects: Vec<Effect> = std::iter::from_fn(|| machine.poll_effect()).collect();
+        if let Some(service) = &mut self.service {
+            effects.iter().for_each(|effect| service.effect(effect));
+            if let Some(error) = service.tell(&machine, now) {
+                *self.shared.trouble() = Some(error);
+            }
+        }
         self.fenced |= effects.iter().any(|e| matches!(e, Effect::FenceListener { .. }));
         self.shared.announce_from.store(self.announce_from(&machine), Relaxed);
         // A report that is too long leaves the one before.
@@ -274,6 +330,9 @@ impl<E: FnMut(Effect)> Driver<E> {
         let fds: Vec<RawFd> = self.listeners.iter().map(|listener| listener.fd).collect();
         let survivors = match self.fencing {
             Fencing::Always => vec![Survivors::None; fds.len()],
+            Fencing::Auto if self.stop_flag.is_some_and(|flag| flag.is_set()) => {
+                holders::survivors(&fds, Parent::EndsUnlessItReplaces)
+            }
             Fencing::Auto => holders::survivors(&fds, Parent::Survives),
             Fencing::Siblings => holders::survivors(&fds, Parent::EndsWithSiblings),
             Fencing::Never => vec![Survivors::SameSocket; fds.len()],
@@ -360,7 +419,10 @@ impl<E: FnMut(Effect)> Driver<E> {
             if at <= now {
                 // Refused: then the signal is not held, and the server stops in its own way.
                 let _ = self.shared.reclaim();
-                self.check = (after < LAST_CHECK).then(|| (now + nanos(after * 2), after * 2));
+                // Until it listens, the service manager waits.
+                let goes_on = after < LAST_CHECK || (self.service.is_some() && !self.said_ready);
+                let pause = (after * 2).min(LAST_CHECK);
+                self.check = goes_on.then(|| (now + nanos(pause), pause));
             }
             return self.check.map(|(at, _)| at);
         }

@@ -14,6 +14,9 @@ use crate::fence::Survivors;
 /// What is known of a parent that holds the socket too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Parent {
+    /// It has told all of its children to stop, and ends itself when it waits for any of them. When it waits for one after the other
+    /// it will start others.
+    EndsUnlessItReplaces,
     /// When every one of its children that holds the socket is stopping, and there are at least two, it ends itself.
     EndsWithSiblings,
     /// It may start another child from it.
@@ -91,7 +94,10 @@ fn all_stopping(sockets: &[RawFd], the_parent: Parent) -> Vec<bool> {
             if !alone[index] || !holds {
                 continue;
             }
-            let stopping = is_stopping(other);
+            let stopping = is_stopping(other)
+                || (other == parent
+                    && the_parent == Parent::EndsUnlessItReplaces
+                    && waits_for_any(parent));
             if other == parent && the_parent == Parent::EndsWithSiblings {
                 parents[index] = !stopping;
             } else {
@@ -133,6 +139,14 @@ fn is_stopping(process: libc::pid_t) -> bool {
         let name = std::fs::read(thread.path().join("comm")).unwrap_or_default();
         name.trim_ascii() == super::driver::STOPPING.to_bytes()
     })
+}
+
+/// Whether its first thread waits for several things at once, and so not in `waitpid` for one child. The kernel names the function in
+/// which a thread sleeps (`do_sys_poll`, `poll_schedule_timeout`, `ep_poll`; `do_wait`), and 0 where it does not tell.
+#[cfg(target_os = "linux")]
+fn waits_for_any(process: libc::pid_t) -> bool {
+    let place = std::fs::read_to_string(format!("/proc/{process}/wchan")).unwrap_or_default();
+    place.contains("poll") || place.contains("select")
 }
 
 /// There is no fence here either.
