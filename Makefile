@@ -92,12 +92,14 @@ test-deploy-day: node tests/deploy-day/node_modules/.package-lock.json
 	node tests/deploy-day/run.mjs
 
 .PHONY: test-rolling
-test-rolling: node tests/rolling/node_modules/.package-lock.json
+test-rolling: node python tests/rolling/node_modules/.package-lock.json
 	tests/rolling/setup.sh
 	node tests/rolling/run.mjs --restarts 4 --hold stream,websocket
 	for server in fastify hono; do \
 	  node tests/rolling/run.mjs --server $$server --balancer nginx,haproxy-tcp --restarts 2 --hold stream,websocket; \
 	done
+	node tests/rolling/run.mjs --server hypercorn --balancer nginx --restarts 2 --hold stream,websocket
+	node tests/rolling/run.mjs --server gunicorn-gthread --balancer haproxy-tcp --restarts 2
 
 .PHONY: test-defer
 test-defer: need-cargo need-python
@@ -134,6 +136,9 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	    --hold stream,websocket; \
 	done
 	node tests/rolling/run.mjs --balancer haproxy-http2 --restarts 20 --hold stream
+	for server in uvicorn uvicorn-workers hypercorn gunicorn-gthread gunicorn-uvicorn granian; do \
+	  node tests/rolling/run.mjs --server $$server --balancer nginx,haproxy-tcp --restarts 20 --hold stream,websocket || exit 1; \
+	done
 	for example in fastify koa hono; do \
 	  JOURNAL=/dev/null $(LAMEDUCK) drill -- node --import ./bindings/node/test/support/examples.mjs examples/$$example/graceful.mjs; \
 	done
@@ -155,9 +160,12 @@ mutants: need-cargo ## Change the machine mechanically and see its tests notice 
 	  <(sed -n 's/^- `\(.*\)`:.*/\1/p' docs/mutants.md | sort -u) && echo "the same"
 
 .PHONY: bench
-bench: node bindings/node/bench/node_modules/.package-lock.json ## What it costs, beside the libraries of today
+bench: node python bindings/node/bench/node_modules/.package-lock.json ## What it costs, beside the libraries of today
 	node bindings/node/bench/run.mjs
 	node bindings/node/bench/run.mjs --protocol h2c
+	node bindings/python/bench/run.mjs --python "$$(bindings/python/tests/venv.sh)/bin/python"
+	tests/support/install.sh valgrind=valgrind
+	"$$(bindings/python/tests/venv.sh)/bin/python" bindings/python/bench/instructions.py
 	cargo bench --package lameduck-host --bench million --locked
 	cargo bench --package lameduck --features async --bench guards --locked
 	ffi/bench/run.sh
