@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ffi::c_int;
 use std::net::Shutdown;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 
 use lameduck::{ConnectionId, Effect, HookId, RequestId};
 use lameduck_host::doorbell::Doorbell;
@@ -92,12 +92,17 @@ impl Embedder {
 
     fn dispatch(self: &Arc<Self>) -> Result<(), Failure> {
         let outbox = self.outbox()?;
-        let _dispatching = outbox.dispatching.try_lock().map_err(|_| {
-            Failure::new(
-                LAMEDUCK_BUSY,
-                "another call of lameduck_dispatch is running; call it on one thread, and not from a callback",
-            )
-        })?;
+        let _dispatching = match outbox.dispatching.try_lock() {
+            Ok(dispatching) => dispatching,
+            // The call that panicked is over.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Failure::new(
+                    LAMEDUCK_BUSY,
+                    "another call of lameduck_dispatch is running; call it on one thread, and not from a callback",
+                ));
+            }
+        };
         // Before the queue is looked at: what comes after that rings again.
         outbox.bell.silence();
         // What comes while this is told is for the next call, so that it returns.

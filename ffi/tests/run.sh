@@ -29,10 +29,11 @@ shared() {
 }
 
 sanitized=(-fsanitize=address,undefined -fno-sanitize-recover=all)
-for program in bad fuzz hosted vectors; do build "$program" "${sanitized[@]}"; done
+for program in bad fuzz held hosted vectors; do build "$program" "${sanitized[@]}"; done
 "$out/vectors" ../tests/vectors/*.json
 "$out/bad" 2>"$out/bad.log" || { cat "$out/bad.log" >&2; exit 1; } # the panics that it injects print themselves
-"$out/hosted"
+"$out/hosted" 2>"$out/hosted.log" || { cat "$out/hosted.log" >&2; exit 1; } # so does a server without a log of its own
+"$out/held"
 
 # Every function that the library exports is fuzzed.
 for function in $(nm -D --defined-only "$target/debug/liblameduck.so" | awk '{ print $3 }' | grep -v '^lameduck_test_'); do
@@ -53,5 +54,7 @@ build fuzz
 # What is possibly lost is std's handle of the main thread, to which it keeps a pointer into the middle.
 leaks=(--leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect)
 fuzz "$rounds" valgrind -q --error-exitcode=9 "${leaks[@]}" "$out/fuzz"
+build vectors
+valgrind -q --error-exitcode=9 "${leaks[@]}" "$out/vectors" ../tests/vectors/*.json
 shared fuzz
 fuzz "$rounds" valgrind -q --tool=helgrind --error-exitcode=9 --suppressions=tests/helgrind.supp "$out/fuzz"

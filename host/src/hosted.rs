@@ -792,8 +792,7 @@ impl Hosted {
         let mut state = self.shared.state();
         let job = JobId(state.next_id()?);
         state.handle(Event::JobStarted { job, name, source, on_drain })?;
-        drop(state);
-        self.shared.waker.poke();
+        self.shared.poke_when(state.machine.phase() != Phase::Serving);
         Ok(job)
     }
 
@@ -806,8 +805,7 @@ impl Hosted {
         let mut state = self.shared.state();
         state.handle(Event::JobFinished { job, outcome })?;
         state.cancelled.retain(|known| *known != job);
-        drop(state);
-        self.shared.waker.poke();
+        self.shared.poke_when(state.machine.phase() != Phase::Serving);
         Ok(())
     }
 

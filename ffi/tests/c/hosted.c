@@ -4,7 +4,6 @@
 
 #include <lameduck_inline.h>
 
-#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -34,7 +33,7 @@ static void here(struct told *told) {
 static void on_announce(void *user_data, uint64_t connection, void *context) {
     struct told *told = user_data;
     here(told);
-    CHECK(connection == told->connection && context == told->context);
+    CHECK(told->connection == 0 || (connection == told->connection && context == told->context));
     atomic_fetch_add(&told->announced, 1);
 }
 
@@ -231,8 +230,189 @@ static void inline_and_called_mix(void) {
     IS(LAMEDUCK_INVALID_HANDLE, lameduck_request_begin_inline(server, connection, word, &none));
 }
 
+/* Threads that begin and end requests while the shutdown begins: each request is counted once, by the ledger or by an event. */
+enum { CROWD = 4, CONNECTIONS = 3 };
+
+struct crowd {
+    lameduck_server *server;
+    uint64_t connections[CONNECTIONS], *words[CONNECTIONS];
+    atomic_bool stop;
+    atomic_ulong late, named;
+};
+
+static void *come_and_go(void *argument) {
+    struct crowd *crowd = argument;
+    unsigned long late = 0, named = 0;
+    for (unsigned n = 0; !atomic_load(&crowd->stop); n++) {
+        uint64_t connection = crowd->connections[n % CONNECTIONS], *word = crowd->words[n % CONNECTIONS], request;
+        const lameduck_outcome completed = LAMEDUCK_OUTCOME_COMPLETED;
+        bool announce;
+        switch (n % 4) {
+        case 0:
+            OK(lameduck_request_begin(crowd->server, connection, &request));
+            late += request != LAMEDUCK_REQUEST_COUNTED;
+            OK(lameduck_request_end(crowd->server, connection, request, completed));
+            break;
+        case 1:
+            OK(lameduck_request_begin_inline(crowd->server, connection, word, &request));
+            late += request != LAMEDUCK_REQUEST_COUNTED;
+            OK(lameduck_response_head(crowd->server, connection, request, false, &announce));
+            OK(lameduck_request_end_inline(crowd->server, connection, word, request, completed));
+            break;
+        default: /* with a name, which takes a lock */
+            OK(lameduck_request_begin(crowd->server, connection, &request));
+            late += request != LAMEDUCK_REQUEST_COUNTED;
+            OK(lameduck_request_describe(crowd->server, connection, &request, LAMEDUCK_REQUEST_KIND_ORDINARY, "GET /crowd"));
+            named++;
+            OK(lameduck_request_end(crowd->server, connection, request, completed));
+        }
+    }
+    atomic_fetch_add(&crowd->late, late);
+    atomic_fetch_add(&crowd->named, named);
+    return NULL;
+}
+
+static void a_crowd_across_the_hand_over(void) {
+    for (int round = 0; round < 10; round++) {
+        struct told told = { .thread = pthread_self() };
+        start(&told, LAMEDUCK_DRIVE_THREAD);
+        struct crowd crowd = { .server = told.server };
+        for (int n = 0; n < CONNECTIONS; n++) { /* HTTP/2: nothing is refused behind an announcement */
+            OK(lameduck_connection_open(told.server, -1, LAMEDUCK_PROTOCOL_HTTP2, NULL, &crowd.connections[n]));
+            OK(lameduck_connection_word(told.server, crowd.connections[n], &crowd.words[n]));
+        }
+        pthread_t threads[CROWD];
+        for (int n = 0; n < CROWD; n++) CHECK(pthread_create(&threads[n], NULL, come_and_go, &crowd) == 0);
+        usleep(3000);
+        OK(lameduck_shutdown(told.server, LAMEDUCK_CAUSE_PROGRAMMATIC, NULL));
+        usleep(3000);
+        atomic_store(&crowd.stop, true);
+        for (int n = 0; n < CROWD; n++) pthread_join(threads[n], NULL);
+        lameduck_metrics metrics;
+        OK(lameduck_server_metrics(told.server, &metrics));
+        CHECK(metrics.in_flight == 0 && metrics.faults == 0);
+        char text[65536];
+        size_t length;
+        OK(lameduck_report(told.server, text, sizeof text, &length));
+        unsigned long adopted, admitted, completed, in_flight;
+        const char *requests = strstr(text, "\"requests\":{\"adopted\":");
+        CHECK(sscanf(requests, "\"requests\":{\"adopted\":%lu,\"admitted\":%lu,", &adopted, &admitted) == 2);
+        CHECK(sscanf(strstr(requests, "\"completed\":"), "\"completed\":%lu", &completed) == 1);
+        CHECK(sscanf(strstr(requests, "\"in_flight\":"), "\"in_flight\":%lu", &in_flight) == 1);
+        CHECK(in_flight == 0 && completed == adopted + admitted && adopted <= CROWD);
+        CHECK(admitted == atomic_load(&crowd.late) && admitted > 0 && atomic_load(&crowd.named) > 0);
+        OK(lameduck_free(told.server));
+    }
+}
+
+/* Without callbacks: an idle connection is half-closed by its descriptor, and one whose time is over is cut. */
+static void a_server_without_callbacks(void) {
+    lameduck_policy policy;
+    lameduck_options options;
+    lameduck_server *server;
+    uint64_t idle, busy, request;
+    int code, one[2], other[2];
+    char byte;
+    const char *none[] = { NULL };
+    OK(lameduck_policy_init(&policy, sizeof policy));
+    policy.grace_ns = 1000 * MS;
+    policy.window_ns = 0;
+    policy.quiet_ns = 10 * MS;
+    policy.reserve_ns = 300 * MS;
+    policy.environment = none;
+    OK(lameduck_options_init(&options, sizeof options));
+    options.policy = &policy;
+    OK(lameduck_start(&options, &server));
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, one) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, other) == 0);
+    OK(lameduck_connection_open(server, one[0], LAMEDUCK_PROTOCOL_HTTP1, NULL, &idle));
+    OK(lameduck_connection_open(server, other[0], LAMEDUCK_PROTOCOL_HTTP1, NULL, &busy));
+    OK(lameduck_request_begin(server, busy, &request));
+    OK(lameduck_shutdown(server, LAMEDUCK_CAUSE_PROGRAMMATIC, NULL));
+    CHECK(read(one[1], &byte, 1) == 0);
+    close(one[1]);
+    CHECK(read(one[0], &byte, 1) == 0); /* as its server reads it */
+    OK(lameduck_connection_close(server, idle));
+    CHECK(read(other[1], &byte, 1) == 0); /* at the drain deadline */
+    OK(lameduck_connection_close(server, busy));
+    OK(lameduck_wait(server, LAMEDUCK_UNLIMITED, &code));
+    CHECK(code == 1);
+    lameduck_metrics metrics;
+    OK(lameduck_server_metrics(server, &metrics));
+    CHECK(metrics.forced == 1 && metrics.completed == 0);
+    OK(lameduck_free(server));
+    close(one[0]), close(other[0]), close(other[1]);
+}
+
+/* A connection with bytes of a next request in its socket is busy, not idle. */
+static void the_last_look(void) {
+    struct told told = { .thread = pthread_self() };
+    start(&told, LAMEDUCK_DRIVE_LOOP);
+    int pair[2];
+    uint64_t request;
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && write(pair[1], "G", 1) == 1);
+    OK(lameduck_connection_open(told.server, pair[0], LAMEDUCK_PROTOCOL_HTTP1, NULL, &told.connection));
+    OK(lameduck_shutdown(told.server, LAMEDUCK_CAUSE_PROGRAMMATIC, NULL));
+    int descriptor;
+    OK(lameduck_descriptor(told.server, &descriptor));
+    char report[65536] = "";
+    size_t length;
+    /* Until it was looked at: then it is no longer due at once, and is still open. */
+    for (int n = 0; n < 8; n++) {
+        struct pollfd question = { .fd = descriptor, .events = POLLIN };
+        CHECK(poll(&question, 1, 1000) == 1);
+        OK(lameduck_dispatch(told.server));
+    }
+    CHECK(atomic_load(&told.idle) == 0);
+    OK(lameduck_request_begin(told.server, told.connection, &request));
+    OK(lameduck_request_end(told.server, told.connection, request, LAMEDUCK_OUTCOME_COMPLETED));
+    char byte;
+    CHECK(read(pair[0], &byte, 1) == 1);
+    loop(&told);
+    OK(lameduck_report(told.server, report, sizeof report, &length));
+    CHECK(atomic_load(&told.idle) == 1 && strstr(report, "\"completed\":1"));
+    OK(lameduck_free(told.server));
+    close(pair[0]), close(pair[1]);
+}
+
+/* A loop that is blocked: the watchdog ends the process at the deadline, and says so. */
+static void a_blocked_loop(void) {
+    int output[2];
+    CHECK(pipe(output) == 0);
+    uint64_t before = check_now_ns();
+    pid_t child = fork();
+    if (child == 0) {
+        lameduck_policy policy;
+        lameduck_options options;
+        lameduck_server *server;
+        OK(lameduck_policy_init(&policy, sizeof policy));
+        policy.grace_ns = 900 * MS;
+        policy.margin_ns = 100 * MS;
+        OK(lameduck_options_init(&options, sizeof options));
+        options.policy = &policy;
+        options.drive = LAMEDUCK_DRIVE_LOOP;
+        options.watchdog_descriptor = output[1];
+        OK(lameduck_start(&options, &server));
+        kill(getpid(), SIGTERM);
+        for (;;) pause();
+    }
+    close(output[1]);
+    char text[65536];
+    size_t length = 0;
+    for (ssize_t got; (got = read(output[0], text + length, sizeof text - 1 - length)) > 0;) length += (size_t)got;
+    text[length] = '\0';
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    CHECK(check_now_ns() - before >= 800 * MS);
+    CHECK(strstr(text, "\"event_loop_blocked_ms\":"));
+    close(output[0]);
+}
+
 int main(void) {
     inline_and_called_mix();
+    a_crowd_across_the_hand_over();
+    a_server_without_callbacks();
+    the_last_look();
+    a_blocked_loop();
     a_whole_shutdown(LAMEDUCK_DRIVE_THREAD);
     a_whole_shutdown(LAMEDUCK_DRIVE_LOOP);
     size_t objects;
