@@ -48,6 +48,14 @@ demo: build ## Restart one Express server under load, plain and with lameduck
 	  --json-file demo-output/lameduck.json --svg demo-output/timeline.svg -- node examples/express/graceful.mjs
 	@echo "the picture: demo-output/timeline.svg"
 
+.PHONY: c
+c: need-cargo ## Build the C library
+	cargo build --release --locked --package lameduck-ffi
+
+.PHONY: install
+install: c ## Install the C library and its headers (DESTDIR, PREFIX, LIBDIR, INCLUDEDIR)
+	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" INCLUDEDIR="$(INCLUDEDIR)" ffi/install.sh
+
 .PHONY: python
 python: need-cargo need-python ## Build the Python wheel
 	bindings/python/build.sh
@@ -65,6 +73,7 @@ test-rust: need-cargo
 .PHONY: test-ffi
 test-ffi: need-cargo
 	ffi/tests/run.sh
+	ffi/tests/install.sh
 
 .PHONY: test-node
 test-node: node bindings/node/test/node_modules/.package-lock.json bindings/node/matrix/node_modules/.package-lock.json

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 
 target=$(cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 cargo build --quiet --release --locked --package lameduck-ffi
+ln -sf liblameduck.so "$target/release/liblameduck.so.0" # its soname
 program=$target/ffi-bench
 ${CC:-cc} -std=gnu11 -O2 -Wall -Wextra -Werror -Iinclude bench/requests.c -o "$program" "$target/release/liblameduck.so" \
   -Wl,-rpath,"$target/release" -lpthread

@@ -22,7 +22,8 @@ build() { # program flags…
     -o "$out/$program" "$target/debug/liblameduck.a" -ljansson -lpthread -ldl -lm
 }
 
-# The same against the shared library, so that valgrind can tell its code from the program's.
+# The same against the shared library, so that valgrind can tell its code from the program's. It is looked for by its soname.
+ln -sf liblameduck.so "$target/debug/liblameduck.so.0"
 shared() {
   ${CC:-cc} -std=gnu11 -O1 -g -Wall -Wextra -Werror -Iinclude "tests/c/$1.c" -o "$out/$1" "$target/debug/liblameduck.so" \
     -Wl,-rpath,"$target/debug" -lpthread
