@@ -8,12 +8,14 @@ mod delay;
 mod diagnosis;
 mod distance;
 mod external;
+mod html;
 mod http;
 mod http2;
 mod journal;
 mod load;
 mod mistake;
 mod observation;
+mod paths;
 mod ports;
 mod probe;
 mod progress;
@@ -30,7 +32,7 @@ use std::io::Write;
 pub use args::Drill;
 use record::Record;
 
-use crate::files::{check_writable, write};
+use crate::files::{check_writable, read, write};
 
 /// Runs a drill and writes its result wherever it was asked for. The error is about a file.
 pub fn run(options: &Drill) -> Result<u8, String> {
@@ -39,18 +41,27 @@ pub fn run(options: &Drill) -> Result<u8, String> {
         earlier.push(record::read(path).map_err(|error| format!("--against: {error}"))?);
     }
     // A drill takes a while: what can go wrong afterwards is found out before.
-    for (name, path) in [("--json-file", &options.json_file), ("--svg", &options.svg)] {
+    for (name, path) in
+        [("--json-file", &options.json_file), ("--svg", &options.svg), ("--html", &options.html)]
+    {
         if let Some(path) = path {
             check_writable(path).map_err(|error| format!("{name}: {error}"))?;
         }
     }
+    let lines = match &options.paths {
+        None => Vec::new(),
+        Some(path) => {
+            let (name, text) = read(path).map_err(|error| format!("--paths: {error}"))?;
+            paths::parse(&text).map_err(|error| format!("--paths: {name}: {error}"))?
+        }
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| format!("the drill cannot start its threads: {error}"))?;
     // On the main thread, which is where children are started: they are killed when it ends.
-    let record = runtime.block_on(course::run(options));
+    let record = runtime.block_on(course::run(options, &lines));
     runtime.shutdown_background();
     server::end_orphans();
 
@@ -95,6 +106,9 @@ fn write_files(options: &Drill, record: &Record, records: &[&Record]) -> Result<
     }
     if let Some(path) = &options.svg {
         write(path, &timeline_svg::render(records))?;
+    }
+    if let Some(path) = &options.html {
+        write(path, &html::render(records))?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod columns;
 mod drill;
 mod files;
 mod number;
+mod page;
 mod plan;
 mod report;
 mod screen;

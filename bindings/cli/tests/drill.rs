@@ -165,6 +165,85 @@ fn the_balancers_of_others_leave_nothing_behind() {
 }
 
 #[test]
+fn thresholds_decide_and_a_page_shows_it() {
+    let page = temporary("page.html");
+    let lines = temporary("paths");
+    fs::write(&lines, "# the shop\nGET / 3\nPUT /echo 1 5000\n").unwrap();
+    let common = [
+        "--restarts",
+        "1",
+        "--json",
+        "--max-failed",
+        "1000000",
+        "--allow",
+        "exits-at-once",
+        "--paths",
+        lines.to_str().unwrap(),
+        "--html",
+        page.to_str().unwrap(),
+    ];
+    let (status, result, stderr) = run_json(short(&common, "lossy.mjs"));
+    assert_eq!((status, &result["outcome"]), (0, &"passed".into()), "{stderr}");
+    assert_eq!(result["findings"][0]["mistake"], "exits-at-once", "allowed, and still reported");
+    assert!(result["requests"]["post"].as_u64().unwrap() > 10, "{result}");
+    let html = fs::read_to_string(&page).unwrap();
+    assert!(
+        html.contains("exits-at-once")
+            && html.contains("<svg ")
+            && html.contains("class=\"verdict passed\"")
+    );
+    assert!(
+        !html.contains("http://")
+            || html.matches("http://").count()
+                == html.matches("http://www.w3.org/2000/svg").count()
+    );
+
+    let strict = [&common[..], &["--max-p99", "1ms", "--max-latency", "1ms"]].concat();
+    let (status, result, _) = run_json(short(&strict, "lossy.mjs"));
+    let sentence = result["sentence"].as_str().unwrap();
+    assert_eq!(status, 1, "{sentence}");
+    assert!(sentence.contains("(--max-p99)") && sentence.contains("(--max-latency)"), "{sentence}");
+
+    fs::write(&lines, "GET /\nGET /nowhere\n").unwrap();
+    let (status, _, stderr) = run(short(&["--paths", lines.to_str().unwrap()], "lossy.mjs"));
+    assert_eq!(status, 2);
+    assert!(stderr.contains("GET /nowhere (line 2 of --paths) answers 404"), "{stderr}");
+    for path in [page, lines] {
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_speaks_no_http() {
+    let script = "import os, socket\n\
+                  listener = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))\n\
+                  while True:\n    listener.accept()[0].sendall(b'220 mail.example ESMTP\\r\\n')\n";
+    let marker = marker("smtp");
+    for mode in ["rolling", "single"] {
+        let mut command =
+            drill(&["--start-timeout", "900ms", "--mode", mode], &["python3", "-c", script]);
+        command.env("MARKER", &marker);
+        let (status, _, stderr) = run(command);
+        assert_eq!(status, 2, "{stderr}");
+        assert!(stderr.contains("gives no HTTP answer to GET /readyz"), "{stderr}");
+        assert_gone(&marker);
+    }
+}
+
+#[test]
+fn a_port_in_use() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let script = format!("PORT={port} exec node {}", server("lossy.mjs"));
+    let (status, _, stderr) = run(drill(&["--mode", "single"], &["sh", "-c", &script]));
+    assert_eq!(status, 2);
+    assert!(
+        stderr.contains("ended before it was ready") && stderr.contains("EADDRINUSE"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn missing_routes_are_said() {
     let (status, result, stderr) =
         run_json(short(&["--json", "--restarts", "1", "--rate", "100"], "no-readiness.mjs"));
@@ -276,6 +355,10 @@ fn bad_options_are_sentences() {
         (vec!["--against", "/nonexistent.json"], "--against: cannot read /nonexistent.json"),
         (vec!["--svg", "/nonexistent/x.svg"], "--svg: there is no folder /nonexistent"),
         (vec!["--json-file", "/"], "--json-file: / is a folder"),
+        (vec!["--html", "/"], "--html: / is a folder"),
+        (vec!["--paths", "/nonexistent"], "--paths: cannot read /nonexistent"),
+        (vec!["--allow", "rudeness"], "there is no mistake rudeness"),
+        (vec!["--mode", "double"], "rolling, single"),
     ] {
         let (status, stdout, stderr) = run(drill(&options, &["sleep", "60"]));
         assert_eq!((status, stdout.as_str()), (2, ""), "{options:?}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum, value_parser};
 use serde::{Deserialize, Serialize};
 
+use crate::drill::mistake::Mistake;
 use crate::time::{positive, time};
 
 /// What a drill runs.
@@ -116,6 +117,14 @@ pub struct Drill {
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = value_parser!(u32).range(0..=100), help_heading = "Load")]
     pub post_share: u32,
 
+    /// Largest body of a POST, in bytes; they are of every magnitude
+    #[arg(long, value_name = "BYTES", default_value_t = 65_536, value_parser = value_parser!(u32).range(1..=16_777_216), help_heading = "Load")]
+    pub max_body: u32,
+
+    /// Send what FILE says instead: a line is METHOD PATH [WEIGHT] [BODY BYTES]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["get_path", "post_path", "post_share", "no_echo"], help_heading = "Load")]
+    pub paths: Option<PathBuf>,
+
     /// Path of slow GET requests; left out if it answers 404 at the start
     #[arg(long, value_name = "PATH", default_value = "/slow", value_parser = path, help_heading = "Load")]
     pub slow_path: String,
@@ -216,6 +225,30 @@ pub struct Drill {
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub svg: Option<PathBuf>,
 
+    /// Write a page for the browser to FILE: verdict, mistakes, timeline, figures
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    pub html: Option<PathBuf>,
+
+    /// Failed requests that are no failure of the drill
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Thresholds")]
+    pub max_failed: u64,
+
+    /// The 99th percentile of the latency may not be above this
+    #[arg(long, value_name = "TIME", value_parser = positive, help_heading = "Thresholds")]
+    pub max_p99: Option<Duration>,
+
+    /// The 99.9th percentile of the latency may not be above this
+    #[arg(long, value_name = "TIME", value_parser = positive, help_heading = "Thresholds")]
+    pub max_p999: Option<Duration>,
+
+    /// No request, slow ones left out, may take longer than this
+    #[arg(long, value_name = "TIME", value_parser = positive, help_heading = "Thresholds")]
+    pub max_latency: Option<Duration>,
+
+    /// A mistake that is reported and does not fail the drill; may be repeated
+    #[arg(long, value_name = "ID", value_parser = Mistake::from_id, help_heading = "Thresholds")]
+    pub allow: Vec<Mistake>,
+
     /// Show the result of an earlier drill (its --json-file) beside this one; may be repeated
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub against: Vec<PathBuf>,
@@ -247,7 +280,8 @@ fn delay(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn path(text: &str) -> Result<String, String> {
+/// A path as a request may name it.
+pub fn path(text: &str) -> Result<String, String> {
     if text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(text.into())
     } else {

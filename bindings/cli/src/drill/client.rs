@@ -121,15 +121,28 @@ impl Client {
     /// # Errors
     /// The request failed on the wire. The status is the caller's to judge.
     pub async fn exchange(&mut self, path: &str, body: Option<&[u8]>) -> Result<Response, Failure> {
+        self.send(if body.is_some() { "POST" } else { "GET" }, path, body).await
+    }
+
+    /// The same with any method.
+    ///
+    /// # Errors
+    /// The request failed on the wire. The status is the caller's to judge.
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
+    ) -> Result<Response, Failure> {
         let limit = self.limit;
         if self.target.http2 {
-            let result = timeout(limit, self.over_http2(path, body)).await;
+            let result = timeout(limit, self.over_http2(method, path, body)).await;
             return result.unwrap_or_else(|_| {
                 self.http2 = None;
                 Err(Failure::Timeout)
             });
         }
-        let bytes = http::encode(path, &self.authority, body, self.once);
+        let bytes = http::encode(method, path, &self.authority, body, self.once);
         let mut taken = self.connection.take();
         if let Some(connection) = &mut taken
             && !connection.wire.is_open_and_silent()
@@ -168,7 +181,12 @@ impl Client {
 
     /// The same on an HTTP/2 connection, which is left once GOAWAY has come. What the server says
     /// it has not processed is sent once more, on a new one.
-    async fn over_http2(&mut self, path: &str, body: Option<&[u8]>) -> Result<Response, Failure> {
+    async fn over_http2(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
+    ) -> Result<Response, Failure> {
         for _ in 0..2 {
             let mut connection = match self.http2.take() {
                 Some(connection) if connection.is_going_away() => {
@@ -182,7 +200,7 @@ impl Client {
                 Some(connection) => connection,
                 None => self.dial_http2().await?,
             };
-            if let Some(response) = connection.exchange(path, body).await? {
+            if let Some(response) = connection.exchange(method, path, body).await? {
                 self.http2 = Some(connection);
                 return Ok(response);
             }

@@ -20,13 +20,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::drill::args::{Drill, Mode};
 use crate::drill::balancer::{Balancer, BalancerCounts};
+use crate::drill::client::Client;
 use crate::drill::diagnosis::diagnose;
 use crate::drill::journal::Journal;
 use crate::drill::load::{self, Load};
+use crate::drill::paths::Line;
 use crate::drill::ports;
 use crate::drill::probe::{self, Check, FirstLook, NotYet};
 use crate::drill::progress::Progress;
-use crate::drill::record::{Conditions, Event, Outcome, Record, SCHEMA};
+use crate::drill::record::{Conditions, Event, Latency, Outcome, Record, SCHEMA};
 use crate::drill::server::{Exit, Server};
 use crate::drill::wire::Target;
 use crate::drill::witness::{Scene, Witnesses};
@@ -83,7 +85,7 @@ impl Running {
 }
 
 /// Runs a whole drill. Whatever happens, the record says so.
-pub async fn run(options: &Drill) -> Record {
+pub async fn run(options: &Drill, lines: &[Line]) -> Record {
     let journal = Arc::new(Journal::new(options.max_requests));
     let progress = Progress::new(options.restarts);
     let mut balancer_counts = BalancerCounts::default();
@@ -91,6 +93,7 @@ pub async fn run(options: &Drill) -> Record {
         let display = tokio::spawn(Arc::clone(&progress).refresh(Arc::clone(&journal)));
         let mut conductor = Conductor {
             options,
+            lines,
             journal: Arc::clone(&journal),
             progress: Arc::clone(&progress),
             balancer: None,
@@ -140,6 +143,7 @@ async fn ended_early(options: &Drill, journal: &Journal) -> Trouble {
 /// The work of one drill.
 struct Conductor<'a> {
     options: &'a Drill,
+    lines: &'a [Line],
     journal: Arc<Journal>,
     progress: Arc<Progress>,
     balancer: Option<Arc<Balancer>>,
@@ -296,12 +300,23 @@ impl Conductor<'_> {
             echo: !options.no_echo,
             slow_path: (options.slow_share > 0).then(|| options.slow_path.clone()),
             slow_share: options.slow_share,
+            max_body: options.max_body as usize,
+            lines: self.lines.to_vec(),
             timeout: options.timeout,
             seed: options.seed,
         };
         self.progress.stage("trying the paths".into());
         let target = copies[0].target;
-        let body = (options.post_share > 0).then_some(b"lameduck drill".as_slice());
+        if !load.lines.is_empty() {
+            let first = load.lines.iter().find(|line| line.method == "GET");
+            load.get_path = first.map_or(options.ready_path.clone(), |line| line.path.clone());
+            let wrong = undisturbed(copies, try_lines(target, &load)).await?;
+            if let Some(sentence) = wrong {
+                return Err(copies[0].trouble(Outcome::Unsuitable, sentence).await);
+            }
+            load.post_share = 0;
+        }
+        let body = (load.post_share > 0).then_some(b"lameduck drill".as_slice());
         let tries = async {
             let mut wrong = None;
             let get = probe::get(target, &load.get_path, load.timeout).await;
@@ -460,6 +475,22 @@ impl Conductor<'_> {
     }
 }
 
+/// Sends each line of the file once; what is wrong with the first that fails.
+async fn try_lines(target: Target, load: &Load) -> Option<String> {
+    for line in &load.lines {
+        let body = line.body.map(|size| vec![b'x'; size]);
+        let mut client = Client::once(target, load.timeout);
+        let Line { number, method, path, .. } = line;
+        let why = match client.send(method, path, body.as_deref()).await {
+            Ok(response) if load::judge_line(&response).is_ok() => continue,
+            Ok(response) => format!("answers {}", response.status),
+            Err(failure) => format!("fails ({})", failure.words()),
+        };
+        return Some(format!("{method} {path} (line {number} of --paths) {why}"));
+    }
+    None
+}
+
 fn words(target: Target) -> &'static str {
     match (target.tls, target.http2) {
         (false, false) => "HTTP",
@@ -494,6 +525,22 @@ async fn undisturbed<T>(
     Err(copies[at].died(exit).await)
 }
 
+/// The thresholds of latency that were missed, as parts of a sentence.
+fn too_slow(options: &Drill, latency: &Latency) -> Vec<String> {
+    let limits = [
+        ("p99", "--max-p99", latency.p99, options.max_p99),
+        ("p99.9", "--max-p999", latency.p999, options.max_p999),
+        ("maximum", "--max-latency", latency.max, options.max_latency),
+    ];
+    let missed = limits.into_iter().filter_map(|(name, option, ms, limit)| {
+        let limit = limit?.as_secs_f64() * 1000.0;
+        (ms > limit).then(|| {
+            format!("the {name} of the latency is {ms:.1} ms, above {limit} ms ({option})")
+        })
+    });
+    missed.collect()
+}
+
 fn write_record(
     options: &Drill,
     journal: &Journal,
@@ -510,6 +557,10 @@ fn write_record(
         options.restarts,
         if options.restarts == 1 { "" } else { "s" }
     );
+    let too_slow = too_slow(options, &contents.latency_ms.ordinary);
+    for sentence in &too_slow {
+        summary.push_str(&format!("; {sentence}"));
+    }
     for finding in &findings {
         summary.push_str(&format!("; {}", finding.mistake.words()));
     }
@@ -523,7 +574,11 @@ fn write_record(
         other => other,
     };
     let trouble = trouble.unwrap_or_else(|| {
-        let fine = requests.failed == 0 && requests.ok > 0 && findings.is_empty();
+        let faults = findings.iter().filter(|finding| !options.allow.contains(&finding.mistake));
+        let fine = requests.failed <= options.max_failed
+            && requests.ok > 0
+            && faults.count() == 0
+            && too_slow.is_empty();
         let outcome = if fine { Outcome::Passed } else { Outcome::Failed };
         let sentence = if requests.total == 0 {
             "not one request was sent: a higher --rate or longer --pause is needed".into()

@@ -276,9 +276,14 @@ impl Framing {
     }
 }
 
-/// A request as the bytes that go on the wire. `body` makes it a POST.
-pub fn encode(path: &str, authority: &str, body: Option<&[u8]>, close: bool) -> Vec<u8> {
-    let method = if body.is_some() { "POST" } else { "GET" };
+/// A request as the bytes that go on the wire.
+pub fn encode(
+    method: &str,
+    path: &str,
+    authority: &str,
+    body: Option<&[u8]>,
+    close: bool,
+) -> Vec<u8> {
     let mut head = format!(
         "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: lameduck-drill\r\nAccept: */*\r\n"
     );
@@ -415,10 +420,10 @@ mod tests {
     #[test]
     fn requests() {
         assert_eq!(
-            String::from_utf8(encode("/", "127.0.0.1:1", None, true)).unwrap(),
+            String::from_utf8(encode("GET", "/", "127.0.0.1:1", None, true)).unwrap(),
             "GET / HTTP/1.1\r\nHost: 127.0.0.1:1\r\nUser-Agent: lameduck-drill\r\nAccept: */*\r\nConnection: close\r\n\r\n"
         );
-        let post = String::from_utf8(encode("/echo", "h", Some(b"abc"), false)).unwrap();
+        let post = String::from_utf8(encode("POST", "/echo", "h", Some(b"abc"), false)).unwrap();
         assert!(post.starts_with("POST /echo HTTP/1.1\r\n"));
         assert!(post.ends_with("Content-Length: 3\r\n\r\nabc"));
     }

@@ -67,12 +67,12 @@ impl Http2 {
     /// The request failed on the wire.
     pub async fn exchange(
         &mut self,
+        method: &str,
         path: &str,
         body: Option<&[u8]>,
     ) -> Result<Option<Response>, Failure> {
         let used = std::mem::replace(&mut self.used, true);
         let Ok(mut sender) = self.sender.clone().ready().await else { return Ok(None) };
-        let method = if body.is_some() { "POST" } else { "GET" };
         let uri = format!("{}://{}{path}", self.target.scheme(), self.target.address);
         let request = Request::builder()
             .method(method)

@@ -36,6 +36,8 @@ pub enum Sort {
 pub struct Done<'a> {
     /// Its sort.
     pub sort: Sort,
+    /// Its method.
+    pub method: &'a str,
     /// Its path.
     pub path: &'a str,
     /// From the moment the client turned to it.
@@ -210,7 +212,7 @@ impl Journal {
             inner.first_failures.push(FailedRequest {
                 at_ms,
                 after_ms: done.took.as_secs_f64() * 1000.0,
-                method: if done.sort == Sort::Post { "POST" } else { "GET" }.into(),
+                method: done.method.into(),
                 path: done.path.into(),
                 kind,
                 status,
@@ -246,6 +248,17 @@ impl Journal {
             (Event::Ready, Some(restart)) => restart.ready_ms = Some(at_ms),
             _ => {}
         }
+    }
+
+    /// Notes when a balancer would have stopped sending connections, known only afterwards.
+    pub fn out(&self, copy: usize, at_ms: u64) {
+        let mut inner = self.lock();
+        if let Some(restart) = inner.restarts.last_mut() {
+            restart.out_ms = Some(at_ms);
+        }
+        let events = &mut inner.copies[copy].events;
+        let later = events.iter().rposition(|event| event.at_ms <= at_ms).map_or(0, |at| at + 1);
+        events.insert(later, CopyEvent { at_ms, event: Event::Out });
     }
 
     /// Notes SIGTERM for a restart: failures count for this restart from here on.
@@ -350,6 +363,7 @@ mod tests {
     fn done(sort: Sort, micros: u64, failure: Option<Failure>) -> Done<'static> {
         Done {
             sort,
+            method: "GET",
             path: "/",
             took: Duration::from_micros(micros),
             failure: failure.map(|kind| (kind, None)),

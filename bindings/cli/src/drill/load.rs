@@ -13,10 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::drill::client::{Client, Failure};
 use crate::drill::http::Response;
 use crate::drill::journal::{Done, Journal, Sort};
+use crate::drill::paths::Line;
 use crate::drill::wire::Target;
 
-/// Largest request body.
-const MAX_BODY: usize = 64 * 1024;
 /// How far a client may fall behind its own schedule before it gives up the missed moments.
 const BACKLOG: Duration = Duration::from_millis(250);
 
@@ -39,6 +38,10 @@ pub struct Load {
     pub slow_path: Option<String>,
     /// Percentage of slow requests.
     pub slow_share: u32,
+    /// Largest body of a POST.
+    pub max_body: usize,
+    /// What is sent instead of GET and POST, if a file says so.
+    pub lines: Vec<Line>,
     /// Time a request may take.
     pub timeout: Duration,
     /// Seed of everything that is random.
@@ -53,7 +56,7 @@ pub fn start(
     stop: &CancellationToken,
 ) -> JoinSet<()> {
     let load = Arc::new(load.clone());
-    let bytes = Arc::new(random_bytes(load.seed));
+    let bytes = Arc::new(random_bytes(&load));
     let mut clients = JoinSet::new();
     for number in 0..load.connections {
         let user = User {
@@ -85,11 +88,23 @@ pub fn judge(
     }
 }
 
+/// Judges the response to a line of a file.
+///
+/// # Errors
+/// Its status is neither a success nor a redirection.
+pub fn judge_line(response: &Response) -> Result<(), (Failure, Option<u16>)> {
+    match response.status {
+        200..=399 => Ok(()),
+        status => Err((Failure::WrongStatus, Some(status))),
+    }
+}
+
 /// Twice the largest body, so that bodies cut from it differ although nothing is generated while
 /// the clock of a request runs.
-fn random_bytes(seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; 2 * MAX_BODY];
-    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+fn random_bytes(load: &Load) -> Vec<u8> {
+    let largest = load.lines.iter().filter_map(|line| line.body).max().unwrap_or(load.max_body);
+    let mut bytes = vec![0; 2 * largest];
+    StdRng::seed_from_u64(load.seed).fill_bytes(&mut bytes);
     bytes
 }
 
@@ -125,17 +140,30 @@ impl User {
         let load = Arc::clone(&self.load);
         let bytes = Arc::clone(&self.bytes);
         let sort = self.sort();
-        let (path, body) = match sort {
-            Sort::Get => (load.get_path.as_str(), None),
-            Sort::Slow => (load.slow_path.as_deref().unwrap_or(&load.get_path), None),
-            Sort::Post => (load.post_path.as_str(), Some(self.body(&bytes))),
+        let line = (sort != Sort::Slow).then(|| self.line(&load)).flatten();
+        let (method, path, body) = match (line, sort) {
+            (Some(line), _) => {
+                let body = line.body.map(|size| self.piece(&bytes, size));
+                (line.method.as_str(), line.path.as_str(), body)
+            }
+            (None, Sort::Get) => ("GET", load.get_path.as_str(), None),
+            (None, Sort::Slow) => {
+                ("GET", load.slow_path.as_deref().unwrap_or(&load.get_path), None)
+            }
+            (None, Sort::Post) => ("POST", load.post_path.as_str(), Some(self.body(&bytes))),
         };
         let begun = Instant::now();
-        let failure = match client.exchange(path, body).await {
+        let failure = match client.send(method, path, body).await {
+            Ok(response) if line.is_some() => judge_line(&response).err(),
             Ok(response) => judge(&response, body, load.echo).err(),
             Err(failure) => Some((failure, None)),
         };
-        self.journal.done(&Done { sort, path, took: begun.elapsed(), failure });
+        let sort = match line {
+            Some(line) if line.body.is_some() => Sort::Post,
+            Some(_) => Sort::Get,
+            None => sort,
+        };
+        self.journal.done(&Done { sort, method, path, took: begun.elapsed(), failure });
         self.journal.connections(std::mem::take(&mut client.counts));
     }
 
@@ -150,10 +178,30 @@ impl User {
         }
     }
 
-    /// A piece of the common bytes: every magnitude from one byte to 64 KiB equally often.
+    /// A line of the file, by weight; none without a file.
+    fn line<'a>(&mut self, load: &'a Load) -> Option<&'a Line> {
+        let total: u64 = load.lines.iter().map(|line| u64::from(line.weight)).sum();
+        if total == 0 {
+            return None;
+        }
+        let mut at = self.random.random_range(0..total);
+        load.lines.iter().find(|line| {
+            let weight = u64::from(line.weight);
+            let here = at < weight;
+            at = at.saturating_sub(weight);
+            here
+        })
+    }
+
+    /// A piece of the common bytes: every magnitude from one byte to the largest equally often.
     fn body<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let magnitude = self.random.random_range(0..=16_u32);
-        let size = self.random.random_range(1..=(1_usize << magnitude)).min(MAX_BODY);
+        let largest = self.load.max_body;
+        let magnitude = self.random.random_range(0..=largest.ilog2());
+        let size = self.random.random_range(1..=(2_usize << magnitude)).min(largest);
+        self.piece(bytes, size)
+    }
+
+    fn piece<'a>(&mut self, bytes: &'a [u8], size: usize) -> &'a [u8] {
         let offset = self.random.random_range(0..=bytes.len() - size);
         &bytes[offset..offset + size]
     }
@@ -170,6 +218,8 @@ impl User {
 mod tests {
     use super::*;
 
+    const MAX_BODY: usize = 64 * 1024;
+
     fn load() -> Load {
         Load {
             connections: 10,
@@ -180,6 +230,8 @@ mod tests {
             echo: true,
             slow_path: Some("/slow".into()),
             slow_share: 2,
+            max_body: MAX_BODY,
+            lines: Vec::new(),
             timeout: Duration::from_secs(1),
             seed: 7,
         }
@@ -187,7 +239,7 @@ mod tests {
 
     fn user(load: Load) -> User {
         User {
-            bytes: Arc::new(random_bytes(load.seed)),
+            bytes: Arc::new(random_bytes(&load)),
             journal: Arc::new(Journal::new(1)),
             random: StdRng::seed_from_u64(load.seed),
             load: Arc::new(load),
@@ -203,6 +255,17 @@ mod tests {
         assert!((475..505).contains(&share(Sort::Post)));
         user.load = Arc::new(Load { slow_path: None, post_share: 0, ..load() });
         assert!((0..1000).all(|_| user.sort() == Sort::Get));
+    }
+
+    #[test]
+    fn lines_of_a_file_are_sent_by_their_weight() {
+        let lines = crate::drill::paths::parse("GET /a 3\nPOST /b 1 10").unwrap();
+        let load = Load { lines, ..self::load() };
+        let mut user = user(load.clone());
+        let sent: Vec<_> = (0..4000).map(|_| user.line(&load).unwrap().path.clone()).collect();
+        let share = sent.iter().filter(|path| *path == "/a").count();
+        assert!((2850..3150).contains(&share), "{share}");
+        assert_eq!(user.line(&self::load()), None);
     }
 
     #[test]

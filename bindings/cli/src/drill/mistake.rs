@@ -44,6 +44,38 @@ pub enum Mistake {
 }
 
 impl Mistake {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::NoHandler,
+        Self::ExitsAtOnce,
+        Self::NeverExits,
+        Self::ExitsLate,
+        Self::ReadinessStaysGreen,
+        Self::ListenerClosesEarly,
+        Self::AcceptQueueReset,
+        Self::IdleKeepAliveReset,
+        Self::NoConnectionClose,
+        Self::ResponseCut,
+        Self::RefusesRequests,
+        Self::PoolClosedEarly,
+        Self::WebsocketCut,
+        Self::EventStreamCut,
+        Self::NoGoaway,
+        Self::ExitCodeLies,
+        Self::RequestsLost,
+    ];
+
+    /// The mistake with this id.
+    ///
+    /// # Errors
+    /// A sentence that names those that there are.
+    pub fn from_id(id: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|mistake| mistake.id() == id).ok_or_else(|| {
+            let ids: Vec<_> = Self::ALL.iter().map(|mistake| mistake.id()).collect();
+            format!("there is no mistake {id}; there are {}", ids.join(", "))
+        })
+    }
+
     /// Its stable id.
     pub fn id(self) -> &'static str {
         match self {
@@ -188,10 +220,9 @@ impl Mistake {
             | Self::RefusesRequests
             | Self::NoGoaway
             | Self::PoolClosedEarly => &[Self::ExitCodeLies, Self::RequestsLost],
-            Self::ExitsLate
-            | Self::WebsocketCut
-            | Self::EventStreamCut
-            | Self::ExitCodeLies => &[Self::RequestsLost],
+            Self::ExitsLate | Self::WebsocketCut | Self::EventStreamCut | Self::ExitCodeLies => {
+                &[Self::RequestsLost]
+            }
             Self::RequestsLost => &[],
         }
     }
@@ -201,29 +232,9 @@ impl Mistake {
 mod tests {
     use super::*;
 
-    const ALL: [Mistake; 17] = [
-        Mistake::NoHandler,
-        Mistake::ExitsAtOnce,
-        Mistake::NeverExits,
-        Mistake::ExitsLate,
-        Mistake::ReadinessStaysGreen,
-        Mistake::ListenerClosesEarly,
-        Mistake::AcceptQueueReset,
-        Mistake::IdleKeepAliveReset,
-        Mistake::NoConnectionClose,
-        Mistake::ResponseCut,
-        Mistake::RefusesRequests,
-        Mistake::PoolClosedEarly,
-        Mistake::WebsocketCut,
-        Mistake::EventStreamCut,
-        Mistake::NoGoaway,
-        Mistake::ExitCodeLies,
-        Mistake::RequestsLost,
-    ];
-
     #[test]
     fn no_two_mistakes_explain_each_other() {
-        for one in ALL {
+        for one in Mistake::ALL {
             assert!(!one.explains().contains(&one), "{one:?}");
             for other in one.explains() {
                 assert!(!other.explains().contains(&one), "{one:?} and {other:?}");
@@ -233,14 +244,14 @@ mod tests {
 
     #[test]
     fn the_id_is_what_json_says() {
-        for mistake in ALL {
+        for mistake in Mistake::ALL {
             assert_eq!(serde_json::to_value(mistake).unwrap(), mistake.id());
         }
     }
 
     #[test]
     fn remedies_are_one_sentence() {
-        for mistake in ALL {
+        for mistake in Mistake::ALL {
             let remedy = mistake.remedy();
             assert!(remedy.ends_with('.') && !remedy.contains(". "), "{remedy}");
         }

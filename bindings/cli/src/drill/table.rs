@@ -10,6 +10,16 @@ use crate::number::thousands;
 
 /// The table of these results, then what has to be said about the last of them.
 pub fn render(records: &[&Record]) -> String {
+    let mut text = layout(&rows(records));
+    if let Some(last) = records.last() {
+        text.push('\n');
+        text.push_str(&remarks(last));
+    }
+    text
+}
+
+/// The lines of the table; those without cells are rules.
+pub fn rows(records: &[&Record]) -> Vec<Row> {
     let mut rows = vec![row(String::new(), records, |record| record.label.clone())];
     rows.push(row("requests", records, |record| thousands(record.requests.total)));
     rows.push(row("failed", records, failed));
@@ -43,12 +53,7 @@ pub fn render(records: &[&Record]) -> String {
         rows.push(row("slow requests p50", records, |r| ms(r.latency_ms.slow, |l| l.p50)));
         rows.push(row("slow requests max", records, |r| ms(r.latency_ms.slow, |l| l.max)));
     }
-    let mut text = layout(&rows);
-    if let Some(last) = records.last() {
-        text.push('\n');
-        text.push_str(&remarks(last));
-    }
-    text
+    rows
 }
 
 type Quantile = fn(&Latency) -> f64;

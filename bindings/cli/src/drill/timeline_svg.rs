@@ -74,9 +74,9 @@ impl Phase {
         match self {
             Self::Starting => "starting",
             Self::Serving => "serving",
-            Self::Leaving => "SIGTERM sent, still gets connections",
-            Self::Draining => "draining, out of the balancer",
-            Self::Out => "running, out of the balancer",
+            Self::Leaving => "asked to stop, still in",
+            Self::Draining => "draining, out",
+            Self::Out => "running, out",
             Self::Gone => "no process",
         }
     }

@@ -2,18 +2,12 @@
 
 use std::fmt::Write;
 
+use crate::page::page;
 use crate::report::record::Record;
 use crate::report::story::{cut, difference, when, words};
 use crate::report::svg;
 use crate::report::text::{facts, rows, title};
 use crate::svg::escape;
-
-const STYLE: &str = "body{margin:32px auto;max-width:1200px;padding:0 16px;color:#1f2937;background:#f9fafb;\
-font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue','DejaVu Sans',sans-serif}\
-svg{width:100%;height:auto}h2{margin:32px 0 8px;font-size:19px}h3{margin:16px 0 4px;font-size:15px}\
-table{border-collapse:collapse;background:#fff;border:1px solid #e5e7eb}\
-td,th{padding:5px 14px;border-bottom:1px solid #e5e7eb;text-align:left;vertical-align:top}\
-td:first-child{color:#6b7280;white-space:nowrap}ol{margin:0;padding-left:24px}.lost{color:#d92d20}";
 
 /// The page.
 pub fn render(reports: &[(String, Record)]) -> String {
@@ -60,8 +54,5 @@ pub fn render(reports: &[(String, Record)]) -> String {
         section("What else was open", record.open_handles.clone());
         section("What was lost", record.lost.clone());
     }
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-<title>lameduck report</title><style>{STYLE}</style>\n{body}\n</html>\n"
-    )
+    page("lameduck report", &body)
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::drill::client::Failure;
 use crate::drill::course::{Conductor, Trouble, undisturbed};
 use crate::drill::journal::{Done, Sort};
-use crate::drill::observation::{ExchangeEnd, Sender};
+use crate::drill::observation::{ExchangeEnd, Ms, Sender};
 use crate::drill::record::Event;
 use crate::drill::witness::{Scene, Witnesses};
 
@@ -26,6 +26,7 @@ impl Conductor<'_> {
                 let known = copy.check;
                 self.wait_ready(copy, Some(known)).await?;
                 self.journal.event(0, Event::Ready);
+                self.journal.event(0, Event::In);
             }
             let witnesses = Witnesses::gather(&scene, self.options.seed ^ u64::from(number));
             undisturbed(&mut copies, sleep(self.options.warm_up)).await?;
@@ -48,14 +49,18 @@ impl Conductor<'_> {
     /// Here the witnesses are the only clients: what they saw of the latest stop is what counts.
     fn count_requests(&self, scene: &Scene) {
         let Some((stop, sigterm_ms)) = self.journal.last_stop() else { return };
+        if let Some(away) = stop.looked_away().filter(|&away| away < stop.end.at) {
+            self.journal.out(0, ms(sigterm_ms, away));
+        }
         for exchange in stop.exchanges.iter().filter(|exchange| stop.counts(exchange)) {
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds far below 2^52")]
-            let at =
-                Duration::from_secs_f64((sigterm_ms as f64 + exchange.ended).max(0.0) / 1000.0);
             self.journal.done_uncounted(
-                u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
+                ms(sigterm_ms, exchange.ended),
                 &Done {
-                    sort: if exchange.sender == Sender::Slow { Sort::Slow } else { Sort::Get },
+                    sort: match exchange.sender {
+                        Sender::Slow | Sender::SlowReader => Sort::Slow,
+                        Sender::KeptAlive | Sender::Newcomer | Sender::Http2 => Sort::Get,
+                    },
+                    method: "GET",
                     path: match exchange.sender {
                         Sender::Slow => scene.slow_path.as_deref(),
                         Sender::SlowReader => scene.large_path.as_deref(),
@@ -68,6 +73,13 @@ impl Conductor<'_> {
             );
         }
     }
+}
+
+/// A moment after SIGTERM in the drill's own time.
+fn ms(sigterm_ms: u64, after: Ms) -> u64 {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds far below 2^52")]
+    let at = Duration::from_secs_f64((sigterm_ms as f64 + after).max(0.0) / 1000.0);
+    u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn failure(end: ExchangeEnd) -> Option<(Failure, Option<u16>)> {

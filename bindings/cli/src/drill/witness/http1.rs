@@ -197,7 +197,7 @@ pub async fn read_slowly((scene, log, leave): Place) {
         });
     };
     let Ok(mut stream) = scene.target.dial_narrow(SMALL_BUFFER).await else { return };
-    let request = http::encode(path, &scene.target.address.to_string(), None, false);
+    let request = http::encode("GET", path, &scene.target.address.to_string(), None, false);
     if stream.write_all(&request).await.is_err() || stream.flush().await.is_err() {
         return;
     }

@@ -17,7 +17,7 @@ const THINK: Duration = Duration::from_millis(50);
 pub async fn is_spoken(scene: &Scene) -> bool {
     let answered = async {
         let mut connection = connect(scene).await?;
-        connection.exchange(&scene.get_path, None).await.ok().flatten()
+        connection.exchange("GET", &scene.get_path, None).await.ok().flatten()
     };
     let answer = timeout(Duration::from_secs(2), answered).await.ok().flatten();
     answer.is_some_and(|response| response.status == 200)
@@ -37,14 +37,14 @@ pub async fn stay((scene, log, _leave): Place) {
     let Some(mut connection) = connect(&scene).await else { return };
     while !connection.is_going_away() && !connection.has_ended() {
         let begun = log.now();
-        let result = match timeout(scene.timeout, connection.exchange(&scene.get_path, None)).await
-        {
-            Ok(Ok(Some(response))) => Ok(response),
-            // Said not to be processed, or on a connection that had ended: nothing is lost.
-            Ok(Ok(None)) => break,
-            Ok(Err(failure)) => Err(failure),
-            Err(_) => break,
-        };
+        let result =
+            match timeout(scene.timeout, connection.exchange("GET", &scene.get_path, None)).await {
+                Ok(Ok(Some(response))) => Ok(response),
+                // Said not to be processed, or on a connection that had ended: nothing is lost.
+                Ok(Ok(None)) => break,
+                Ok(Err(failure)) => Err(failure),
+                Err(_) => break,
+            };
         let end = end_of(&result);
         log.exchange(Exchange {
             sender: Sender::Http2,

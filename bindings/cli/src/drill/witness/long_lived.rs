@@ -45,7 +45,7 @@ async fn open_websocket(scene: &Scene, path: &str) -> Result<Socket, String> {
 /// The connection and the parser, which has seen the head of a 200.
 async fn open_event_stream(scene: &Scene, path: &str) -> Result<(Wire, ResponseParser), String> {
     let mut stream = scene.target.dial().await.map_err(|_| "no connection")?;
-    let request = http::encode(path, &scene.target.address.to_string(), None, false);
+    let request = http::encode("GET", path, &scene.target.address.to_string(), None, false);
     let sent = async {
         stream.write_all(&request).await?;
         stream.flush().await
