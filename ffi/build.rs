@@ -5,7 +5,9 @@ fn main() {
     // Rises when a program that was linked with the last one would no longer work; ffi/install.sh reads it.
     const ABI: &str = "0";
     match std::env::var("CARGO_CFG_TARGET_VENDOR").as_deref() {
-        Ok("apple") => println!("cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/liblameduck.{ABI}.dylib"),
+        Ok("apple") => {
+            println!("cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/liblameduck.{ABI}.dylib")
+        }
         _ => println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,liblameduck.so.{ABI}"),
     }
 }
