@@ -78,7 +78,9 @@ async fn check_readiness(scene: &Scene, log: &Log) {
 /// Sends one request after the other, each on a connection of its own, as long as a balancer does.
 pub async fn send_newcomers((scene, log, leave): Place) {
     let path = scene.get_path.clone();
-    send((scene, log, leave), Sender::Newcomer, path, STEP).await;
+    // A TLS handshake is work for both sides.
+    let step = if scene.target.tls { 4 * STEP } else { STEP };
+    send((scene, log, leave), Sender::Newcomer, path, step).await;
 }
 
 /// The same with slow requests, so that some are always in flight.
