@@ -76,7 +76,7 @@ test-ffi: need-cargo
 	ffi/tests/install.sh
 
 .PHONY: test-node
-test-node: node bindings/node/test/node_modules/.package-lock.json bindings/node/matrix/node_modules/.package-lock.json
+test-node: node $(LAMEDUCK) bindings/node/test/node_modules/.package-lock.json bindings/node/matrix/node_modules/.package-lock.json
 	cd bindings/node/test && node all-nodes.mjs && node --test packaging/*.test.mjs
 	cd bindings/node/matrix && node run.mjs --only lameduck --races 3
 

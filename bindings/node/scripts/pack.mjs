@@ -1,15 +1,15 @@
 // Packs what is published, into packages/:
-//   node scripts/pack.mjs                    `lameduck` itself, without an addon, and the addon of this machine
-//   node scripts/pack.mjs linux-x64-musl …   the addons of these platforms
+//   node scripts/pack.mjs                    `lameduck` itself, with nothing compiled, and the package of this machine
+//   node scripts/pack.mjs linux-x64-musl …   the packages of these platforms: addon and command
 //   node scripts/pack.mjs lameduck           `lameduck` itself
-//   … --as-built                             with the addon that `make build` has made, which needs this machine's glibc
-// The addons are optional dependencies of `lameduck`, one package a platform; npm installs the one that fits.
+//   … --as-built                             with what `make build` has made, which needs this machine's glibc
+// The platforms' packages are optional dependencies of `lameduck`; npm installs the one that fits.
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { compileFor } from './compile.mjs';
+import { COMMAND, compile, compileFor } from './compile.mjs';
 import { PLATFORMS, packageOf } from './platforms.mjs';
 
 const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
@@ -52,12 +52,12 @@ function packMain() {
   });
 }
 
-function packAddon(platform) {
+function packPlatform(platform) {
   const { name, os, cpu, libc } = platform;
   const content = {
     name: packageOf(platform),
     version,
-    description: `The addon of lameduck for ${name}`,
+    description: `The addon and the command of lameduck for ${name}`,
     license,
     ...(repository && { repository }),
     engines,
@@ -65,12 +65,15 @@ function packAddon(platform) {
     cpu: [cpu],
     ...(libc && { libc: [libc] }),
     main: 'lameduck.node',
-    files: ['lameduck.node', ...LICENSES],
+    files: ['lameduck.node', 'lameduck', ...LICENSES],
   };
   const library = asBuilt ? here(`native/lameduck.${os}-${cpu}.node`) : compileFor(platform);
+  const command = asBuilt ? compile(COMMAND) : compileFor(platform, COMMAND);
   pack(content, (folder) => {
     copyFileSync(library, join(folder, 'lameduck.node'));
-    writeFileSync(join(folder, 'README.md'), `The addon of [lameduck](https://www.npmjs.com/package/lameduck) for ${name}. Install \`lameduck\`.\n`);
+    copyFileSync(command, join(folder, 'lameduck'));
+    chmodSync(join(folder, 'lameduck'), 0o755);
+    writeFileSync(join(folder, 'README.md'), `The addon and the command of [lameduck](https://www.npmjs.com/package/lameduck) for ${name}. Install \`lameduck\`.\n`);
   });
 }
 
@@ -91,5 +94,5 @@ if (unknown !== undefined || (asked.length === 0 && !own)) {
 }
 for (const name of asked.length > 0 ? asked : ['lameduck', own.name]) {
   if (name === 'lameduck') packMain();
-  else packAddon(byName(name));
+  else packPlatform(byName(name));
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { watch } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -69,6 +70,28 @@ test('the packages install without Rust, and the server of the README runs and s
   assert.equal((await lines.next()).value, 'closed');
 });
 
+test('npx lameduck is the command: its output, its exit status, and its end by a signal', { timeout: 60_000 }, async () => {
+  const cwd = join(folder, 'reader');
+  const npx = join(dirname(npm), 'npx-cli.js');
+  const run = (...words) => spawnSync(process.execPath, [npx, '--offline', '--loglevel=error', 'lameduck', ...words], { cwd, env, encoding: 'utf8' });
+  const { version } = JSON.parse(readFileSync(join(binding, 'package.json'), 'utf8'));
+  assert.deepEqual([run('--version').status, run('--version').stdout], [0, `lameduck ${version}\n`]);
+  writeFileSync(join(cwd, 'compose.yaml'), 'services: { web: { build: . } }');
+  const plan = run('plan', 'compose.yaml');
+  assert.deepEqual([plan.status, plan.stderr], [1, '']);
+  assert.match(plan.stdout, /default-limit compose\.yaml:1/);
+  const bad = run('plan', 'nowhere.yaml');
+  assert.deepEqual([bad.status, bad.stdout], [2, '']);
+  assert.match(bad.stderr, /^error: cannot read nowhere\.yaml/);
+  const server = "require('node:fs').writeFileSync('started', ''); setInterval(() => {}, 1e6)";
+  const started = watch(cwd);
+  const child = spawn(process.execPath, ['node_modules/lameduck/bin/lameduck.js', 'drill', '--', process.execPath, '-e', server], { cwd, env, stdio: 'ignore' });
+  for await (const { filename } of started) if (filename === 'started') break;
+  child.kill('SIGTERM');
+  const [code] = await once(child, 'exit');
+  assert.equal(code, 143);
+});
+
 test('a strict TypeScript program compiles against the installed package, however it resolves modules', { timeout: 60_000 }, () => {
   const cwd = install('typed', [...tarballs, `@types/node@${require('@types/node/package.json').version}`]);
   for (const name of ['consumer.mts', 'consumer.cts']) copyFileSync(join(binding, 'test/packaging', name), join(cwd, name));
@@ -95,6 +118,9 @@ test('without the addon, or for a platform that has none, a sentence says what t
   assert.match(load(), /lameduck's addon is not installed: it is in the optional dependency @lameduck\/.* Install without --omit=optional/);
   const elsewhere = "Object.defineProperty(process, 'platform', { value: 'sunos' })";
   assert.match(load(elsewhere), /lameduck has no addon for sunos-\w+; there is one for darwin-arm64, .* Build it from the repository/);
+  const command = spawnSync(process.execPath, ['node_modules/lameduck/bin/lameduck.js', 'plan', 'x'], { cwd, env, encoding: 'utf8' });
+  assert.equal(command.status, 2);
+  assert.match(command.stderr, /^error: lameduck's command is not installed: it is in the optional dependency @lameduck\//);
   const own = PLATFORMS.filter(({ os, cpu }) => os === process.platform && cpu === process.arch);
   mkdirSync(join(cwd, 'node_modules', packageOf(own[0])), { recursive: true });
   writeFileSync(join(cwd, 'node_modules', packageOf(own[0]), 'index.js'), "throw new Error('GLIBC_2.99 not found')");
@@ -102,7 +128,7 @@ test('without the addon, or for a platform that has none, a sentence says what t
 });
 
 test('the face knows every platform that is packed, and each has the version of the crate', () => {
-  const face = readFileSync(join(binding, 'lib/native.ts'), 'utf8');
+  const face = readFileSync(join(binding, 'lib/packages.ts'), 'utf8');
   const known = [...new Set(face.match(/@lameduck\/[a-z0-9-]+/g))];
   assert.deepEqual(known.sort(), PLATFORMS.map(packageOf).sort());
   const { version } = JSON.parse(readFileSync(join(binding, 'package.json'), 'utf8'));
