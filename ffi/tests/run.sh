@@ -30,11 +30,12 @@ shared() {
 }
 
 sanitized=(-fsanitize=address,undefined -fno-sanitize-recover=all)
-for program in bad fuzz held hosted vectors; do build "$program" "${sanitized[@]}"; done
+for program in bad drain fuzz held hosted vectors; do build "$program" "${sanitized[@]}"; done
 "$out/vectors" ../tests/vectors/*.json
 "$out/bad" 2>"$out/bad.log" || { cat "$out/bad.log" >&2; exit 1; } # the panics that it injects print themselves
 "$out/hosted" 2>"$out/hosted.log" || { cat "$out/hosted.log" >&2; exit 1; } # so does a server without a log of its own
 "$out/held"
+"$out/drain"
 
 # Every function that the library exports is fuzzed.
 for function in $(nm -D --defined-only "$target/debug/liblameduck.so" | awk '{ print $3 }' | grep -v '^lameduck_test_'); do

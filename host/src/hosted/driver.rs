@@ -278,8 +278,17 @@ impl<E: FnMut(Told)> Driver<E> {
             Told::Done { code } => Some(code),
             _ => None,
         };
+        // An event loop does it when this has long returned, and finds it over; others have done it when it returns, and
+        // whoever waits goes on after that.
+        if self.embedder_beats {
+            self.over(exit);
+        }
         // The panic was printed by its hook.
         let _ = catch_unwind(AssertUnwindSafe(|| (self.embedder)(told)));
+        self.over(exit);
+    }
+
+    fn over(&self, exit: Option<u8>) {
         if exit.is_some() {
             self.shared.state().exit = exit;
             self.shared.over.notify_all();
