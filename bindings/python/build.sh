@@ -1,15 +1,35 @@
 #!/usr/bin/env bash
-# Builds the wheel into the folder of build products, under wheels/.
+# Builds wheels into the folder of build products, under wheels/:
+#   build.sh               for this machine, with its glibc
+#   build.sh TARGET…       as PyPI publishes them, for these of Rust's targets: zig links for glibc 2.17 (manylinux2014) or musl
+#   build.sh sdist         the source distribution, from which `pip` builds a wheel where there is Rust
+# The last two leave what is there.
 set -euo pipefail
 cd "$(dirname "$0")"
 target=$(realpath -m "${CARGO_TARGET_DIR:-../../target}")
 venv=$target/python-build
-maturin=maturin==1.16.0
+tools='maturin==1.16.0'
 
-if [ "$(cat "$venv/installed.txt" 2>/dev/null)" != "$maturin" ]; then
+for wanted in "$@"; do
+  [ "$wanted" = sdist ] || tools='maturin==1.16.0 ziglang==0.15.2'
+done
+if [ "$(cat "$venv/installed.txt" 2>/dev/null)" != "$tools" ]; then
   python3 -m venv --clear "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check "$maturin"
-  echo "$maturin" > "$venv/installed.txt"
+  # shellcheck disable=SC2086
+  "$venv/bin/pip" install --quiet --disable-pip-version-check $tools
+  echo "$tools" > "$venv/installed.txt"
 fi
-rm -rf "$target/wheels"
-"$venv/bin/maturin" build --release --strip --locked --quiet --out "$target/wheels" --interpreter python3
+
+build=("$venv/bin/maturin" build --release --strip --locked --quiet --out "$target/wheels" --interpreter python3)
+if [ $# = 0 ]; then
+  rm -rf "$target/wheels"
+  exec "${build[@]}"
+fi
+for wanted in "$@"; do
+  case $wanted in
+    sdist) "$venv/bin/maturin" sdist --out "$target/wheels" ;;
+    *-linux-gnu) PATH=$venv/bin:$PATH "${build[@]}" --zig --target "$wanted" --compatibility manylinux2014 ;;
+    *-linux-musl) PATH=$venv/bin:$PATH "${build[@]}" --zig --target "$wanted" --compatibility musllinux_1_2 ;;
+    *) echo "build: there are no wheels for $wanted; the extension is for Linux" >&2; exit 2 ;;
+  esac
+done

@@ -1,66 +1,26 @@
-"""One server, stopped once under load."""
+"""One server, stopped once under load, as a row of a table."""
 
-import os
-import signal
-import socket
-import subprocess
-import time
+import importlib.util
+from pathlib import Path
 
-from load import Load
+# By its file: beside it are modules that are called as other packages are.
+_FILE = Path(__file__).resolve().parent.parent.parent / "bindings/python/lameduck/_load.py"
+_SPEC = importlib.util.spec_from_file_location("lameduck_load", _FILE)
+_load = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_load)
+free_port, lost = _load.free_port, _load.lost
 
 CLIENTS = 40
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def await_server(process, port):
-    limit = time.monotonic() + 20
-    while time.monotonic() < limit and process.poll() is None:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-                connection.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-                if connection.recv(1024):
-                    return
-        except OSError:
-            pass
-        time.sleep(0.02)
-    raise RuntimeError("the server did not start")
-
-
 def race(command, programs, folder, environment, load_seconds, patience):
-    """Runs `command`, whose program is in the folder `programs`, in `folder`, and sends it SIGTERM after `load_seconds` of load.
-    It must have ended `patience` seconds later."""
+    """Runs `command`, whose program is in the folder `programs`, in `folder`."""
     port = free_port()
     program, *rest = command.format(port=port).split()
-    process = subprocess.Popen(
-        [programs / program, *rest],
-        cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
-    )
-    try:
-        await_server(process, port)
-        load = Load(port, CLIENTS)
-        time.sleep(load_seconds)
-        process.send_signal(signal.SIGTERM)
-        asked = time.monotonic()
-        status = process.wait(timeout=patience)
-        took = time.monotonic() - asked
-        counts, reasons = load.join(20)
-    finally:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
-    return {"counts": counts, "reasons": reasons, "took": took, "status": status}
-
-
-def lost(result):
-    """Requests without an answer."""
-    return result["counts"]["fresh"] + result["counts"]["reused"] + result["counts"]["endless"]
+    return _load.stop_under_load(
+        [programs / program, *rest], port,
+        clients=CLIENTS, load_seconds=load_seconds, patience=patience, folder=folder, environment=environment,
+    )  # fmt: skip
 
 
 HEADER = (

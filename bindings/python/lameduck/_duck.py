@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overloa
 
 from . import _hypercorn, _stacks
 from ._lameduck import Exchange, Hold, is_listening
-from ._metrics import prometheus
+from ._metrics import Family, families, text
 from ._notice import Notice
 from ._options import Options, check, named, seconds, whole
 from ._request import Request
@@ -226,8 +226,11 @@ class Lameduck:
 
     def metrics(self) -> str:
         """Prometheus text."""
+        return text(self._families())
+
+    def _families(self) -> list[Family]:
         in_flight = self._hold.totals[1] if self._hold is not None else 0
-        return prometheus(self.phase, self.ready, in_flight, len(self._jobs), self.report)
+        return families(self.phase, self.ready, in_flight, len(self._jobs), self.report)
 
     # A server of its own.
 

@@ -14,3 +14,11 @@ def lameduck_drain() -> Callable[..., dict[str, Any]]:
     from .testing import drain
 
     return drain
+
+
+@pytest.fixture
+def lameduck_stop() -> Callable[..., Any]:
+    """Runs a server and sends it SIGTERM under load: see ``lameduck.testing.stop_under_load``."""
+    from .testing import stop_under_load
+
+    return stop_under_load

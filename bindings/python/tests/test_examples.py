@@ -49,22 +49,3 @@ def test_consumer():
     out, _ = process.communicate(timeout=15)
     assert process.returncode == 0
     assert out == "message done\npool closed\nlost: []\n"
-
-
-def test_grpc(serve):
-    grpc = pytest.importorskip("grpc")
-    source = (EXAMPLES / "grpc_app.py").read_text()
-    server = serve(source, "python grpc_app.py", name="grpc_app", LAMEDUCK_WINDOW="0.5", PYTHONPATH=str(EXAMPLES))
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        slow = channel.unary_unary("/demo.Demo/Slow")
-        early = slow.future(b"", wait_for_ready=True)
-        assert not early.done()
-        time.sleep(0.3)
-        server.signal()
-        time.sleep(0.2)
-        late = slow.future(b"")  # In the window: it is served.
-        assert (early.result(timeout=10), late.result(timeout=10)) == (b"a row", b"a row")
-    assert server.end() == 0
-    assert "pool closed" in server.text
-    requests = server.report["requests"]
-    assert (requests["adopted"], requests["admitted"], requests["completed"]) == (1, 1, 2)

@@ -1,6 +1,8 @@
 """The pytest plugin, as the tests of a program use it: installed with the package, nothing to be imported."""
 
 import asyncio
+import signal
+import sys
 import time
 
 import lameduck
@@ -49,3 +51,34 @@ def test_what_does_not_start(lameduck_drain):
         lameduck_drain(lameduck.asgi(broken))
     with pytest.raises(TypeError, match=r"takes what lameduck.asgi\(\) or lameduck.wsgi\(\) made, not 3"):
         lameduck_drain(3)
+
+
+SERVED = """
+import lameduck
+
+async def application(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200 if scope["path"] == "/here" else 404, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+app = WRAPPED
+"""
+
+
+def test_sigterm_under_load(lameduck_stop, tmp_path):
+    (tmp_path / "main.py").write_text(SERVED.replace("WRAPPED", "lameduck.asgi(application)"))
+    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", "{port}", "--log-level", "warning"]
+    stopped = lameduck_stop(command, path="/here", seconds=0.5, cwd=tmp_path, env={"LAMEDUCK_WINDOW": "0.4"})
+    assert (stopped.lost, stopped.status, stopped.reasons) == (0, -signal.SIGTERM, {})
+    assert stopped.answered > 100 and 0.4 < stopped.took < 5
+    (report,) = stopped.reports
+    assert report["cause"] == "terminate" and report["lost"] == []
+
+
+def test_sigterm_under_load_counts_what_is_lost(lameduck_stop, tmp_path):
+    (tmp_path / "main.py").write_text(SERVED.replace("WRAPPED", "application"))
+    command = f"{sys.executable} -m hypercorn main:app --bind 127.0.0.1:{{port}} --log-level WARNING"
+    stopped = lameduck_stop(command, path="/here", seconds=0.5, cwd=tmp_path)
+    assert stopped.lost > 0 and sum(stopped.reasons.values()) == stopped.lost and stopped.reports == []
+    with pytest.raises(ValueError, match="takes the command of a server"):
+        lameduck_stop("")
