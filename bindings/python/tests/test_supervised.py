@@ -1,7 +1,10 @@
 """What stands above the server: systemd is told; a parent that replaces its workers is no parent that ends."""
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -88,18 +91,14 @@ def test_a_systemd_that_is_not_there_costs_one_warning(serve):
     assert server.report["lost"] == []
 
 
-def test_a_program_without_a_listener_says_when_it_is_ready(run, manager):
-    status, out, err, took = run(
-        """
-        with lameduck.Lameduck(grace=5, window=0) as duck:
-            duck.serves()
-            print("ready")
-            duck.stop_notice.wait()
-        """,
-        NOTIFY_SOCKET=manager.getsockname(),
-    )
-    assert status == 0, err
-    assert heard(manager, "STATUS=done, nothing was lost")[0] == "READY=1"
+def test_a_program_without_a_listener_says_when_it_is_ready(manager, tmp_path):
+    source = "import lameduck\nwith lameduck.Lameduck(grace=5, window=0) as duck:\n    duck.serves()\n    duck.stop_notice.wait()"
+    environment = {**os.environ, "NOTIFY_SOCKET": manager.getsockname()}
+    program = subprocess.Popen([sys.executable, "-c", source], cwd=tmp_path, env=environment)
+    assert heard(manager, "READY=1")[0] == "READY=1"
+    program.terminate()
+    assert heard(manager, "STATUS=done, nothing was lost")
+    assert program.wait(10) == 0
 
 
 REPLACING = {
