@@ -21,12 +21,15 @@
 //!
 //! **Forks.** It belongs to the process that started it. In a forked child its methods answer [`NotTaken::Forked`], or do nothing.
 
+mod connections;
 mod driver;
+mod error;
+mod requests;
 mod roster;
+mod work;
 
 use std::collections::VecDeque;
 use std::ffi::c_int;
-use std::net::Shutdown;
 use std::os::fd::RawFd;
 use std::sync::atomic::{
     AtomicBool,
@@ -37,26 +40,25 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{fmt, io, mem};
 
-use lameduck::row::Change;
 use lameduck::{
-    Blockers, Cause, ConnectionId, Effect, Event, HookId, JobId, JobOutcome, JobSource, ListenerId,
-    Machine, OnDrain, Outcome, Phase, Policy, Protocol, Refused, Report, RequestId, RequestKind,
-    Stage, Time, ledger as word,
+    Blockers, Cause, Effect, Event, JobId, ListenerId, Machine, Phase, Policy, Refused, Report,
+    Time,
 };
 
+pub use self::connections::Look;
 use self::driver::{Driver, Listeners};
+pub use self::error::{NotTaken, StartError};
+pub use self::requests::{Counted, begin, end, head};
+use self::roster::Roster;
 pub use self::roster::Token;
-use self::roster::{Described, Roster};
 use crate::clock::now_ns;
-use crate::fence::{self, FenceError, Survivors};
-use crate::interposer::{self, Interposer, InterposerError};
-use crate::last_look;
-use crate::ledger::{Ledger, LedgerError, Totals};
-use crate::linger;
+use crate::fence::Survivors;
+use crate::interposer::{self, Interposer};
+use crate::ledger::{Ledger, Totals};
 use crate::log_lines::{Line, LogLines};
 use crate::report_file::{ReportFile, Writer};
 use crate::wake::{self, SignalsBlocked, Waker};
-use crate::watchdog::{self, Watchdog, WatchdogError};
+use crate::watchdog::{self, Watchdog};
 
 /// How a [`Hosted`] is set up.
 #[derive(Clone, Debug)]
@@ -119,175 +121,6 @@ pub enum Told {
     Effect(Effect),
     /// For the log.
     Line(Line),
-}
-
-/// Why it was not started. Nothing has changed then.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A signal could not be taken.
-    Interposer(InterposerError),
-    /// The system gave no thread.
-    Resources(io::Error),
-    /// The watchdog could not be started.
-    Watchdog(WatchdogError),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Interposer(error) => error.fmt(f),
-            Self::Resources(error) => {
-                write!(
-                    f,
-                    "lameduck cannot start its thread ({error}): nothing would drive a shutdown"
-                )
-            }
-            Self::Watchdog(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Interposer(error) => Some(error),
-            Self::Resources(error) => Some(error),
-            Self::Watchdog(error) => Some(error),
-        }
-    }
-}
-
-/// Why something that the server said was not taken. Nothing has changed then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NotTaken {
-    /// The descriptor is no listening socket.
-    Descriptor(FenceError),
-    /// This process is a forked child of the one that started it.
-    Forked,
-    /// The connection is unknown, or there are too many.
-    Ledger(LedgerError),
-    /// More ids were given out than there are.
-    NoIdLeft,
-    /// The request arrived behind the response that announced the close, or on a connection that was told to end: do not
-    /// process it, close the connection (RFC 9112 §9.6). It is not in flight.
-    NotProcessed,
-    /// The machine refused it.
-    Refused(Refused),
-    /// It was [released](Hosted::release) before it was over.
-    Released,
-    /// The policy refuses new requests while draining: answer 503 and close the connection. It has its verdict.
-    RefuseRequest,
-}
-
-impl fmt::Display for NotTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Descriptor(error) => error.fmt(f),
-            Self::Forked => {
-                f.write_str("this belongs to the parent process: start one in this process")
-            }
-            Self::Ledger(error) => error.fmt(f),
-            Self::NoIdLeft => f.write_str("more than 4294967295 were begun in this process"),
-            Self::NotProcessed => f.write_str(
-                "this request came after its connection was told to close: do not process it, close the connection",
-            ),
-            Self::Refused(refused) => refused.fmt(f),
-            Self::Released => f.write_str("it was released before the shutdown was over"),
-            Self::RefuseRequest => f.write_str(
-                "the policy refuses new requests while draining: answer 503 with Connection: close, and close",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for NotTaken {}
-
-impl From<Refused> for NotTaken {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(refused)
-    }
-}
-
-impl From<LedgerError> for NotTaken {
-    fn from(error: LedgerError) -> Self {
-        Self::Ledger(error)
-    }
-}
-
-/// What to do with a connection that was to be closed as idle, see [`Hosted::look`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// Bytes of a next request have arrived: it stays open, the machine knows.
-    Busy,
-    /// It has ended meanwhile.
-    Gone,
-    /// Close it.
-    Idle,
-}
-
-/// What a count of a request was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counted {
-    /// Late: the hand-over has been, so the machine must be told ([`Hosted::begin_late`], [`Hosted::end_late`]).
-    Late,
-    /// All there is to do while serving.
-    Yes,
-}
-
-/// Counts a request that begins. Touches its connection's line and nothing else.
-///
-/// # Errors
-/// [`NotTaken::Ledger`], [`NotTaken::Refused`] when there are too many on the connection.
-#[inline]
-pub fn begin(ledger: &Ledger, connection: ConnectionId) -> Result<Counted, NotTaken> {
-    let (change, late) = match ledger.begin(connection.0)? {
-        Change::Counted { previous } => (previous, Counted::Yes),
-        Change::HandedOver { previous } => (previous, Counted::Late),
-    };
-    if change.in_flight == word::IN_FLIGHT_MAX {
-        return Err(NotTaken::Refused(Refused::TooMany));
-    }
-    Ok(late)
-}
-
-/// The head of a response is about to be written, `closes` if it says `Connection: close` in any case. Whether it says so; `None`: the
-/// hand-over has been, [`Hosted::head_late`] knows.
-///
-/// # Errors
-/// [`NotTaken::Ledger`].
-#[inline]
-pub fn head(
-    ledger: &Ledger,
-    connection: ConnectionId,
-    closes: bool,
-) -> Result<Option<bool>, NotTaken> {
-    let row = ledger.row(connection.0)?;
-    if row.handed {
-        return Ok(None);
-    }
-    if !closes || row.announced {
-        return Ok(Some(closes || row.announced));
-    }
-    match ledger.announce(connection.0)? {
-        Change::Counted { .. } => Ok(Some(true)),
-        // It fell in between.
-        Change::HandedOver { .. } => Ok(None),
-    }
-}
-
-/// Counts a request that has ended, and that nobody described.
-///
-/// # Errors
-/// [`NotTaken::Ledger`], [`NotTaken::Refused`] when none was in flight.
-#[inline]
-pub fn end(ledger: &Ledger, connection: ConnectionId) -> Result<Counted, NotTaken> {
-    match ledger.end(connection.0)? {
-        Change::Counted { previous } if previous.in_flight > 0 => Ok(Counted::Yes),
-        Change::Counted { .. } => Err(NotTaken::Refused(Refused::NotInFlight)),
-        Change::HandedOver { .. } => Ok(Counted::Late),
-    }
 }
 
 /// A running one. Dropping it ends its thread, gives the signals back and disarms the watchdog: a server that shall be gone at T
@@ -364,12 +197,6 @@ impl Hosted {
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Where connections and requests are counted.
-    #[must_use]
-    pub fn ledger(&self) -> &Arc<Ledger> {
-        &self.shared.ledger
-    }
-
     /// Asks the server to stop; `detail` says why, beside the cause, in the report and the log: the first word counts. Repeated, it can
     /// only raise the severity.
     ///
@@ -420,437 +247,10 @@ impl Hosted {
         Ok(state.exit)
     }
 
-    /// The server accepts at this listening socket; it goes on doing so until [`Told::CloseListener`]. The descriptor stays the
-    /// server's.
-    ///
-    /// # Errors
-    /// [`NotTaken::Descriptor`], and [`NotTaken::Refused`] once a stop was asked for: close the socket.
-    pub fn listener_opened(&self, fd: RawFd) -> Result<ListenerId, NotTaken> {
-        self.shared.here()?;
-        fence::check_listening(fd).map_err(NotTaken::Descriptor)?;
-        let mut state = self.shared.state();
-        let listener = ListenerId(state.next_id()?);
-        state.handle(Event::ListenerOpened { listener })?;
-        state.listeners.opened(listener, fd);
-        drop(state);
-        self.shared.waker.poke();
-        Ok(listener)
-    }
-
-    /// The listener is closed.
-    ///
-    /// # Errors
-    /// [`NotTaken`].
-    pub fn listener_closed(&self, listener: ListenerId) -> Result<(), NotTaken> {
-        self.event_of_listener(listener, Event::ListenerClosed { listener })
-    }
-
-    /// The listener failed and is closed; `error` is what the system said.
-    ///
-    /// # Errors
-    /// [`NotTaken`].
-    pub fn listener_failed(&self, listener: ListenerId, error: String) -> Result<(), NotTaken> {
-        self.event_of_listener(listener, Event::ListenerFailed { listener, error })
-    }
-
-    /// A connection was accepted. `fd` is its socket, for the last look; `None` when the server looks itself. `tag` is what the
-    /// embedder knows it by, see [`tag`](Self::tag).
-    ///
-    /// # Errors
-    /// [`NotTaken::Ledger`] when there are too many; [`NotTaken::Refused`] when it is too late: close it.
-    pub fn open(
-        &self,
-        protocol: Protocol,
-        fd: Option<RawFd>,
-        tag: usize,
-    ) -> Result<ConnectionId, NotTaken> {
-        self.shared.here()?;
-        let mut state = self.shared.state();
-        state.ever_accepted = true;
-        let opened = self.shared.ledger.open(number(protocol))?;
-        let connection = ConnectionId(opened.handle);
-        if opened.handed_over {
-            let told = state.handle(Event::ConnectionOpened { connection, protocol });
-            if let Err(refused) = told {
-                let _ = self.shared.ledger.close(opened.handle);
-                return Err(refused.into());
-            }
-        }
-        state.roster.opened(connection, fd, tag);
-        self.shared.poke_when(opened.handed_over);
-        Ok(connection)
-    }
-
-    /// The connection is gone, whoever closed it. Say it before its descriptor is closed, so that nobody looks at another socket
-    /// of the same number.
-    ///
-    /// # Errors
-    /// [`NotTaken::Ledger`].
-    pub fn close(&self, connection: ConnectionId) -> Result<(), NotTaken> {
-        self.shared.here()?;
-        let mut state = self.shared.state();
-        let change = self.shared.ledger.close(connection.0)?;
-        state.roster.closed(connection);
-        let handed = matches!(change, Change::HandedOver { .. });
-        if handed {
-            // What the machine makes of it is no longer this connection's business.
-            let _ = state.handle(Event::ConnectionClosed { connection });
-        }
-        self.shared.poke_when(handed);
-        Ok(())
-    }
-
-    /// Who is at the other end, for the report.
-    ///
-    /// # Errors
-    /// [`NotTaken`].
-    pub fn describe_peer(&self, connection: ConnectionId, peer: String) -> Result<(), NotTaken> {
-        self.shared.here()?;
-        let mut state = self.shared.state();
-        let handed = self.shared.ledger.row(connection.0)?.handed;
-        if handed {
-            state.handle(Event::ConnectionDescribed { connection, peer })?;
-        } else {
-            state.roster.describe_peer(connection, peer);
-        }
-        Ok(())
-    }
-
-    /// The connection speaks another protocol from now on; its requests stay in flight.
-    ///
-    /// # Errors
-    /// [`NotTaken`].
-    pub fn upgrade(&self, connection: ConnectionId, protocol: Protocol) -> Result<(), NotTaken> {
-        self.shared.here()?;
-        let mut state = self.shared.state();
-        let handed = self.shared.ledger.row(connection.0)?.handed;
-        if handed {
-            state.handle(Event::ConnectionUpgraded { connection, protocol })?;
-            state.roster.upgraded(connection);
-        }
-        let _ = self.shared.ledger.upgrade(connection.0, number(protocol))?;
-        self.shared.poke_when(handed);
-        Ok(())
-    }
-
-    /// Asked to close it as idle, the server found bytes of a next request and left it open. [`look`](Self::look) says it by itself.
-    ///
-    /// # Errors
-    /// [`NotTaken`].
-    pub fn busy(&self, connection: ConnectionId) -> Result<(), NotTaken> {
-        self.shared.here()?;
-        let mut state = self.shared.state();
-        state.handle(Event::ConnectionBusy { connection })?;
-        drop(state);
-        self.shared.waker.poke();
-        Ok(())
-    }
-
-    /// The last look, to be taken by whoever does [`Effect::CloseIdle`], just before: is the connection to be closed? With `half_close`
-    /// its descriptor is half-closed, too; the client then closes its side, and the server, which goes on reading, learns of it.
-    /// [`close`](Self::close) waits meanwhile, so the descriptor is still the connection's own.
-    pub fn look(&self, connection: ConnectionId, look: bool, half_close: bool) -> Look {
-        if self.shared.here().is_err() {
-            return Look::Gone;
-        }
-        let mut state = self.shared.state();
-        let Some(known) = state.roster.known(connection) else { return Look::Gone };
-        let unread = known.fd.is_some_and(|fd| last_look::unread(fd).is_ok_and(|bytes| bytes > 0));
-        if look && unread && state.handle(Event::ConnectionBusy { connection }).is_ok() {
-            drop(state);
-            self.shared.waker.poke();
-            return Look::Busy;
-        }
-        if let (Some(fd), true) = (known.fd, half_close) {
-            linger::shut(fd, Shutdown::Write);
-        }
-        Look::Idle
-    }
-
-    /// Shuts the connection's descriptor down, if it has one; the server, which goes on reading, learns of it.
-    pub fn shut(&self, connection: ConnectionId, how: Shutdown) {
-        if self.shared.here().is_ok() {
-            let state = self.shared.state();
-            if let Some(fd) = state.roster.known(connection).and_then(|known| known.fd) {
-                linger::shut(fd, how);
-            }
-        }
-    }
-
-    /// Shuts the listener down, so that its owner's `accept` fails: for servers that wait in it.
-    pub fn shut_listener(&self, listener: ListenerId) {
-        if self.shared.here().is_ok()
-            && let Some(fd) = self.shared.state().listeners.descriptor(listener)
-        {
-            linger::shut(fd, Shutdown::Both);
-        }
-    }
-
-    /// What the embedder knows the connection by; `None` when it is gone.
-    #[must_use]
-    pub fn tag(&self, connection: ConnectionId) -> Option<usize> {
-        self.shared.here().ok()?;
-        Some(self.shared.state().roster.known(connection)?.tag)
-    }
-
-    /// A request begins.
-    ///
-    /// # Errors
-    /// [`NotTaken::Ledger`], [`NotTaken::NotProcessed`], [`NotTaken::RefuseRequest`], [`NotTaken::Refused`].
-    pub fn begin(&self, connection: ConnectionId) -> Result<Token, NotTaken> {
-        match begin(&self.shared.ledger, connection)? {
-            Counted::Yes => Ok(Token::COUNTED),
-            Counted::Late => self.begin_late(connection),
-        }
-    }
-
-    /// The rest of it for whoever has called [`begin`] on its ledger, and came late.
-    ///
-    /// # Errors
-    /// As for [`begin`](Self::begin).
-    #[cold]
-    pub fn begin_late(&self, connection: ConnectionId) -> Result<Token, NotTaken> {
-        let taken = self.begin_handed(connection);
-        if taken.is_err() {
-            // It is not in flight, so the ledger, from which the watchdog reads, must not say so.
-            let _ = self.shared.ledger.end(connection.0);
-        }
-        taken
-    }
-
-    fn begin_handed(&self, connection: ConnectionId) -> Result<Token, NotTaken> {
-        self.shared.here()?;
-        let mut state = self.shared.state();
-        let state = &mut *state;
-        let Some((request, token)) = state.roster.begin(connection) else {
-            return Err(LedgerError::Stale { handle: connection.0 }.into());
-        };
-        let kind = RequestKind::Ordinary;
-        let started = state.handle(Event::RequestStarted { connection, request, kind });
-        let refuse = Effect::RefuseRequest { connection, request };
-        let place = state.effects.iter().position(|effect| *effect == refuse);
-        self.shared.waker.poke();
-        if let Err(refused) = started {
-            state.roster.end(connection, token);
-            return Err(refused.into());
-        }
-        if let Some(place) = place {
-            state.effects.remove(place);
-            state.roster.end(connection, token);
-            let (outcome, flushed) = (Outcome::Refused, true);
-            state.handle(Event::RequestFinished { connection, request, outcome, flushed })?;
-            return Err(NotTaken::RefuseRequest);
-        }
-        if !state.machine.is_in_flight(connection, request) {
-            state.roster.end(connection, token);
-            return Err(NotTaken::NotProcessed);
-        }
-        Ok(token)
-    }
-
-    /// What the request is, for its allowance and the report. Gives the request a token of its own, if it has none.
-    ///
-    /// # Errors
-    /// [`NotTaken`].
-    pub fn describe(
-        &self,
-        connection: ConnectionId,
-        token: Token,
-        kind: RequestKind,
-        label: String,
-    ) -> Result<Token, NotTaken> {
-        self.shared.here()?;
-        let since = Time::from_nanos(now_ns());
-        let mut state = self.shared.state();
-        let row = self.shared.ledger.row(connection.0)?;
-        if !row.handed {
-            let in_flight = usize::from(row.in_flight);
-            let described = Described { kind, label, since };
-            return Ok(state.roster.describe(connection, token, described, in_flight)?);
-        }
-        let (request, token) = state.roster.named(connection, token)?;
-        state.handle(Event::RequestDescribed { connection, request, kind, label, since })?;
-        drop(state);
-        self.shared.waker.poke();
-        Ok(token)
-    }
-
-    /// The rest of [`head`] after the hand-over. Returns whether the response must say `Connection: close`. HTTP/2 says it by GOAWAY
-    /// instead, see [`Effect::AnnounceClose`].
-    ///
-    /// # Errors
-    /// [`NotTaken`].
-    #[cold]
-    pub fn head_late(
-        &self,
-        connection: ConnectionId,
-        token: Token,
-        closes: bool,
-    ) -> Result<bool, NotTaken> {
-        self.shared.here()?;
-        let mut state = self.shared.state();
-        let row = self.shared.ledger.row(connection.0)?;
-        let request = state.roster.request(connection, token)?;
-        let asked = row.protocol == word::HTTP1 && state.roster.announces(connection);
-        let announced = closes || asked;
-        state.handle(Event::RequestHeadersSent { connection, request, announced })?;
-        if announced {
-            // For the watchdog's counts; it is open, or the machine would not know it.
-            let _ = self.shared.ledger.announce(connection.0);
-        }
-        drop(state);
-        self.shared.waker.poke();
-        Ok(announced)
-    }
-
-    /// The request has ended and every byte of its response has left the process.
-    ///
-    /// # Errors
-    /// [`NotTaken::Ledger`]; [`NotTaken::Refused`] when it ended before, or the machine gave it its verdict.
-    pub fn end(
-        &self,
-        connection: ConnectionId,
-        token: Token,
-        outcome: Outcome,
-    ) -> Result<(), NotTaken> {
-        if token != Token::COUNTED {
-            return self.end_named(connection, token, outcome);
-        }
-        match end(&self.shared.ledger, connection)? {
-            Counted::Yes => Ok(()),
-            Counted::Late => self.end_late(connection, token, outcome),
-        }
-    }
-
-    /// The rest of it for whoever has called [`end`] on its ledger, and came late.
-    ///
-    /// # Errors
-    /// As for [`end`](Self::end).
-    #[cold]
-    pub fn end_late(
-        &self,
-        connection: ConnectionId,
-        token: Token,
-        outcome: Outcome,
-    ) -> Result<(), NotTaken> {
-        self.shared.here()?;
-        let mut state = self.shared.state();
-        let request =
-            state.roster.end(connection, token).ok_or(NotTaken::Refused(Refused::NotInFlight))?;
-        let flushed = true;
-        let ended = state.handle(Event::RequestFinished { connection, request, outcome, flushed });
-        drop(state);
-        self.shared.waker.poke();
-        Ok(ended?)
-    }
-
-    /// First the name, then the count: a hand-over in between finds a request without a name, and this ends one.
-    fn end_named(
-        &self,
-        connection: ConnectionId,
-        token: Token,
-        outcome: Outcome,
-    ) -> Result<(), NotTaken> {
-        self.shared.here()?;
-        let mut state = self.shared.state();
-        let handed = self.shared.ledger.row(connection.0)?.handed;
-        if handed {
-            drop(state);
-            let _ = self.shared.ledger.end(connection.0)?;
-            return self.end_late(connection, token, outcome);
-        }
-        if !state.roster.undescribe(connection, token) {
-            return Err(NotTaken::Refused(Refused::UnknownRequest));
-        }
-        drop(state);
-        self.end(connection, Token::COUNTED, outcome)
-    }
-
-    /// Whether the abort signals have fired: what is in flight shall give up now, and so shall what begins from now on.
-    #[must_use]
-    pub fn aborting(&self) -> bool {
-        self.shared.flags.aborting.load(Acquire)
-    }
-
     /// What readiness probes shall answer.
     #[must_use]
     pub fn ready(&self) -> bool {
         self.shared.flags.ready.load(Acquire)
-    }
-
-    /// Work beside the requests begins.
-    ///
-    /// # Errors
-    /// [`NotTaken`].
-    pub fn job_begun(
-        &self,
-        name: String,
-        source: JobSource,
-        on_drain: OnDrain,
-    ) -> Result<JobId, NotTaken> {
-        self.shared.here()?;
-        let mut state = self.shared.state();
-        let job = JobId(state.next_id()?);
-        state.handle(Event::JobStarted { job, name, source, on_drain })?;
-        self.shared.poke_when(state.machine.phase() != Phase::Serving);
-        Ok(job)
-    }
-
-    /// It has ended.
-    ///
-    /// # Errors
-    /// [`NotTaken`].
-    pub fn job_ended(&self, job: JobId, outcome: JobOutcome) -> Result<(), NotTaken> {
-        self.shared.here()?;
-        let mut state = self.shared.state();
-        state.handle(Event::JobFinished { job, outcome })?;
-        state.cancelled.retain(|known| *known != job);
-        self.shared.poke_when(state.machine.phase() != Phase::Serving);
-        Ok(())
-    }
-
-    /// Whether its abort signal has fired.
-    #[must_use]
-    pub fn job_cancelled(&self, job: JobId) -> bool {
-        self.shared.here().is_ok() && self.shared.state().cancelled.contains(&job)
-    }
-
-    /// Registers a clean-up. It runs when [`Effect::RunHook`] says so.
-    ///
-    /// # Errors
-    /// [`NotTaken`].
-    pub fn hook_registered(
-        &self,
-        stage: Stage,
-        name: String,
-        order: i32,
-        timeout: Option<Duration>,
-        known: impl FnOnce(HookId),
-    ) -> Result<HookId, NotTaken> {
-        self.shared.here()?;
-        let mut state = self.shared.state();
-        let hook = HookId(state.next_id()?);
-        state.handle(Event::HookRegistered { hook, stage, name, order, timeout })?;
-        // Before the thread can be told to run it.
-        known(hook);
-        drop(state);
-        self.shared.waker.poke();
-        Ok(hook)
-    }
-
-    /// A hook that was to be run has ended; `error` is what it failed with.
-    ///
-    /// # Errors
-    /// [`NotTaken`].
-    pub fn hook_finished(&self, hook: HookId, error: Option<String>) -> Result<(), NotTaken> {
-        self.event(Event::HookFinished { hook, error })
-    }
-
-    /// Which token the server knows a request by.
-    #[must_use]
-    pub fn token(&self, connection: ConnectionId, request: RequestId) -> Option<Token> {
-        self.shared.here().ok()?;
-        self.shared.state().roster.token(connection, request)
     }
 
     /// The embedder's event loop is alive, see [`Options::embedder_beats`].
@@ -893,15 +293,6 @@ impl Hosted {
         self.shared.ledger.totals()
     }
 
-    /// Each time of the policy and where it came from, as one line.
-    #[must_use]
-    pub fn describe_policy(&self) -> String {
-        match self.shared.here() {
-            Ok(()) => self.shared.state().machine.policy().describe(),
-            Err(_) => String::new(),
-        }
-    }
-
     /// Ends its thread, gives the signals back, disarms the watchdog. What is told after that is lost. Dropping it does the same.
     pub fn release(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -930,16 +321,6 @@ impl Hosted {
     fn event(&self, event: Event) -> Result<(), NotTaken> {
         self.shared.here()?;
         self.shared.state().handle(event)?;
-        self.shared.waker.poke();
-        Ok(())
-    }
-
-    fn event_of_listener(&self, listener: ListenerId, event: Event) -> Result<(), NotTaken> {
-        self.shared.here()?;
-        let mut state = self.shared.state();
-        state.handle(event)?;
-        state.listeners.closed(listener);
-        drop(state);
         self.shared.waker.poke();
         Ok(())
     }
@@ -1072,9 +453,4 @@ impl State {
         report.cause_detail.clone_from(&self.detail);
         report
     }
-}
-
-/// The ledger's number of a protocol.
-fn number(protocol: Protocol) -> u8 {
-    protocol as u8
 }
