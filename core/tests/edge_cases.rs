@@ -188,8 +188,12 @@ fn bytes_after_the_announcing_response_are_not_processed() {
     driver.adopt(1, Protocol::Http1, 1);
     driver.headers(1, 0, true);
     driver.start(1, 1);
+    let in_flight =
+        |driver: &Driver, request| driver.machine.is_in_flight(ConnectionId(1), RequestId(request));
+    assert!(in_flight(&driver, 0) && !in_flight(&driver, 1), "the driver is not to process it");
     assert_eq!(driver.refusal(started(1, 0)), Refused::AlreadyKnown);
     driver.finish(1, 0);
+    assert!(!in_flight(&driver, 0));
     let report = driver.finished();
     assert_eq!((report.requests.not_processed, report.requests.admitted), (1, 0));
 }

@@ -58,5 +58,7 @@ leaks=(--leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-k
 fuzz "$rounds" valgrind -q --error-exitcode=9 "${leaks[@]}" "$out/fuzz"
 build vectors
 valgrind -q --error-exitcode=9 "${leaks[@]}" "$out/vectors" ../tests/vectors/*.json
-shared fuzz
-fuzz "$rounds" valgrind -q --tool=helgrind --error-exitcode=9 --suppressions=tests/helgrind.supp "$out/fuzz"
+helgrind=(valgrind -q --tool=helgrind --error-exitcode=9 --suppressions=tests/helgrind.supp)
+for program in drain fuzz; do shared "$program"; done
+"${helgrind[@]}" "$out/drain"
+fuzz "$rounds" "${helgrind[@]}" "$out/fuzz"
