@@ -379,6 +379,35 @@ static void the_last_look(void) {
     close(pair[0]), close(pair[1]);
 }
 
+/* A second signal, a SIGINT, ends the window. The program's own handler does not run, and comes back. */
+static volatile sig_atomic_t handled;
+
+static void own_handler(int signal) {
+    (void)signal;
+    handled++;
+}
+
+static void two_signals(void) {
+    struct told told = { .thread = pthread_self(), .window_ns = 60000 * MS };
+    struct sigaction own = { .sa_handler = own_handler }, after;
+    CHECK(sigaction(SIGTERM, &own, NULL) == 0);
+    start(&told, LAMEDUCK_DRIVE_THREAD);
+    uint64_t before = check_now_ns();
+    int code;
+    CHECK(kill(getpid(), SIGTERM) == 0);
+    lameduck_phase phase = LAMEDUCK_PHASE_SERVING;
+    while (phase == LAMEDUCK_PHASE_SERVING) OK(lameduck_server_phase(told.server, &phase));
+    IS(LAMEDUCK_TIMED_OUT, lameduck_wait(told.server, 200 * MS, &code));
+    CHECK(kill(getpid(), SIGINT) == 0);
+    OK(lameduck_wait(told.server, LAMEDUCK_UNLIMITED, &code));
+    CHECK(code == 0 && check_now_ns() - before < 30000 * MS && handled == 0);
+    OK(lameduck_free(told.server));
+    CHECK(sigaction(SIGTERM, NULL, &after) == 0 && after.sa_handler == own_handler);
+    CHECK(kill(getpid(), SIGTERM) == 0);
+    while (handled == 0) usleep(1000);
+    signal(SIGTERM, SIG_DFL);
+}
+
 /* Whoever waits at a listener is accepted before it is closed. */
 static void a_listener_with_somebody_waiting(void) {
     struct told told = { .thread = pthread_self() };
@@ -445,6 +474,7 @@ int main(void) {
     a_crowd_across_the_hand_over();
     a_server_without_callbacks();
     the_last_look();
+    two_signals();
     a_listener_with_somebody_waiting();
     a_loop_at_the_deadline(true);
     a_loop_at_the_deadline(false);
