@@ -33,6 +33,7 @@ pub use args::Drill;
 use record::Record;
 
 use crate::files::{check_writable, read, write};
+use crate::screen::Screen;
 
 /// Runs a drill and writes its result wherever it was asked for. The error is about a file.
 pub fn run(options: &Drill) -> Result<u8, String> {
@@ -70,7 +71,7 @@ pub fn run(options: &Drill) -> Result<u8, String> {
     let wrote_files = write_files(options, &record, &records);
     let text = if options.json { record::to_json(&record) } else { report(&record, &records) };
     // Nobody may be reading any more; the exit status still tells.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = anstream::stdout().write_all(text.as_bytes());
     if record.outcome.is_about_a_copy() {
         eprint!("{}", complaint(&record));
     }
@@ -83,7 +84,7 @@ fn report(record: &Record, records: &[&Record]) -> String {
     if record.outcome.is_about_the_command() && record.requests.total == 0 {
         String::new()
     } else {
-        table::render(records)
+        table::render(records, Screen::of_stdout())
     }
 }
 

@@ -221,7 +221,7 @@ fn a_server_that_speaks_no_http() {
     let marker = marker("smtp");
     for mode in ["rolling", "single"] {
         let mut command =
-            drill(&["--start-timeout", "900ms", "--mode", mode], &["python3", "-c", script]);
+            drill(&["--start-timeout", "2500ms", "--mode", mode], &["python3", "-c", script]);
         command.env("MARKER", &marker);
         let (status, _, stderr) = run(command);
         assert_eq!(status, 2, "{stderr}");

@@ -70,7 +70,9 @@ answers 200 with the same body. No client ever repeats a request.
 
 Examples:
   lameduck drill -- node server.mjs
-  lameduck drill --restarts 10 --svg timeline.svg -- uvicorn app:app --port {port}
+  lameduck drill --restarts 10 --html drill.html -- uvicorn app:app --port {port}
+  lameduck drill --mode single --grace 30s --websocket-path /socket -- node server.mjs
+  lameduck drill --balancer nginx --paths shop.txt --max-p99 100ms -- ./server
 
 Two servers side by side, in one table and one picture:
   lameduck drill --label before --json-file before.json -- node old.mjs

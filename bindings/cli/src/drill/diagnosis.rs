@@ -124,10 +124,12 @@ fn did_anything(stop: &Stop) -> bool {
         || stop.exchanges.iter().any(|exchange| {
             exchange.ended >= 0.0
                 && (exchange.announced
+                    // Waited for: the others were not cut.
                     || (exchange.sender == Sender::Slow
                         && exchange.begun < 0.0
                         && exchange.ended > RESOLUTION
-                        && !exchange.is_failure()))
+                        && !exchange.is_failure()
+                        && cut_by_the_end(stop) == 0))
         })
 }
 

@@ -73,6 +73,19 @@ fn the_end_of_the_process_explains_everything_else() {
     let by_npm = Exit { code: Some(143), signal: None };
     assert_eq!(found(|stop| dies(stop, by_npm)), [Mistake::NoHandler]);
     assert_eq!(found(|stop| dies(stop, EXITED)), [Mistake::ExitsAtOnce]);
+    // On a busy machine it hears of SIGTERM late, and answers somebody meanwhile.
+    let late = found(|stop| {
+        dies(stop, EXITED);
+        stop.end.at = 76.0;
+        (stop.checks[1].at, stop.closes[0].at) = (78.0, 77.0);
+        for exchange in &mut stop.exchanges {
+            exchange.ended = 77.0;
+        }
+        let mut answered = exchange(Sender::Slow, -150.0, 60.0, ExchangeEnd::Answered);
+        answered.announced = false;
+        stop.exchanges.push(answered);
+    });
+    assert_eq!(late, [Mistake::ExitsAtOnce]);
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn haproxy(
     };
     format!(
         "global\n  maxconn 8000\n  stats socket {folder}/stats level user\ndefaults\n  mode {mode}\n  \
-         timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  timeout tunnel 60s\n\
+         timeout connect 5s\n  timeout check 1s\n  timeout client 60s\n  timeout server 60s\n  timeout tunnel 60s\n\
          frontend clients\n  bind 127.0.0.1:{port}\n  default_backend copies\nbackend copies\n  \
          balance roundrobin\n{http_check}  default-server inter {}ms fall {} rise 1\n{servers}",
         rule.interval.as_millis().max(1),

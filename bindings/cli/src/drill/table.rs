@@ -7,13 +7,14 @@ use crate::drill::diagnosis::Finding;
 use crate::drill::probe::Check;
 use crate::drill::record::{Latency, Outcome, Record};
 use crate::number::thousands;
+use crate::screen::{BAD, DIM, GOOD, STRONG, Screen, plain, styled};
 
 /// The table of these results, then what has to be said about the last of them.
-pub fn render(records: &[&Record]) -> String {
+pub fn render(records: &[&Record], screen: Screen) -> String {
     let mut text = layout(&rows(records));
     if let Some(last) = records.last() {
         text.push('\n');
-        text.push_str(&remarks(last));
+        text.push_str(&remarks(last, screen));
     }
     text
 }
@@ -126,31 +127,35 @@ pub fn conditions(record: &Record) -> String {
     )
 }
 
-fn remarks(record: &Record) -> String {
-    let mut text = format!("{}\n", conditions(record));
+fn remarks(record: &Record, screen: Screen) -> String {
+    let mut text = format!("{}\n", styled(DIM, &screen.wrap(&conditions(record), "", "")));
     for note in &record.notes {
-        text.push_str(&format!("note: {note}\n"));
+        text.push_str(&styled(DIM, &screen.wrap(&format!("note: {note}"), "", "      ")));
+        text.push('\n');
     }
     for finding in &record.findings {
-        text.push_str(&mistake(finding, record.restarts.len()));
+        text.push_str(&mistake(finding, record.restarts.len(), screen));
     }
-    let word = match record.outcome {
-        Outcome::Passed => "passed",
-        Outcome::Interrupted => "interrupted",
-        _ => "failed",
+    let (style, word) = match record.outcome {
+        Outcome::Passed => (GOOD, "passed"),
+        Outcome::Interrupted => (BAD, "interrupted"),
+        _ => (BAD, "failed"),
     };
-    text.push_str(&format!("{word}: {}\n", record.sentence));
+    if !record.findings.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&format!("{}: {}\n", styled(style, word), plain(&record.sentence)));
     text
 }
 
-/// A finding in three lines: what, seen how, and what to do.
-fn mistake(finding: &Finding, stops: usize) -> String {
+/// A finding: what, seen how, and what to do.
+fn mistake(finding: &Finding, stops: usize, screen: Screen) -> String {
     format!(
-        "mistake: {} [{}], in {} of {stops} stops\n    seen: {}\n    do: {}\n",
-        finding.mistake.words(),
-        finding.mistake.id(),
-        finding.stops,
-        finding.evidence,
-        finding.remedy
+        "\n{} {} {}\n{}\n{}\n",
+        styled(BAD, "mistake:"),
+        styled(STRONG, finding.mistake.words()),
+        styled(DIM, &format!("[{}] {} of {stops} stops", finding.mistake.id(), finding.stops)),
+        screen.wrap(&format!("seen: {}", finding.evidence), "    ", "          "),
+        screen.wrap(&format!("do:   {}", finding.remedy), "    ", "          "),
     )
 }
