@@ -3,6 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::ffi::c_int;
 use std::net::Shutdown;
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 
 use lameduck::{ConnectionId, Effect, HookId, RequestId};
@@ -29,6 +33,8 @@ pub(crate) struct Embedder {
     /// `None`: on the thread that is told.
     outbox: Option<Outbox>,
     hooks: Mutex<HashMap<HookId, Hook>>,
+    /// C has freed the server, perhaps in the callback that runs just now: what is left is for nobody.
+    released: AtomicBool,
     /// Set right after the start; a signal may come first.
     hosted: OnceLock<Weak<Hosted>>,
 }
@@ -48,6 +54,7 @@ impl Embedder {
                 dispatching: Mutex::default(),
             }),
             hooks: Mutex::default(),
+            released: AtomicBool::new(false),
             hosted: OnceLock::new(),
         })
     }
@@ -111,7 +118,14 @@ impl Embedder {
         Ok(())
     }
 
+    pub(crate) fn release(&self) {
+        self.released.store(true, Release);
+    }
+
     fn tell(self: &Arc<Self>, told: Told) {
+        if self.released.load(Acquire) {
+            return;
+        }
         match told {
             Told::Beat => drop(self.hosted().map(|hosted| hosted.beat())),
             Told::CloseListener { listener, fd } => {

@@ -75,12 +75,12 @@ impl Embedder {
     }
 
     fn told(self: &Arc<Self>, effect: Effect) {
-        if let Some(hold) = self.hold() {
-            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-            let lines = hold.log_lines(&mut said);
-            drop(said);
-            lines.iter().for_each(|line| self.callbacks.log(line));
-        }
+        // C has freed it, perhaps in a callback: what is left is for nobody.
+        let Some(hold) = self.hold() else { return };
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = hold.log_lines(&mut said);
+        drop((said, hold));
+        lines.iter().for_each(|line| self.callbacks.log(line));
         match effect {
             Effect::AbortRequests => self.callbacks.abort_requests(),
             Effect::Exit { code } => self.over(code),

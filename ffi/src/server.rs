@@ -100,7 +100,10 @@ pub extern "C" fn lameduck_free(server: *mut lameduck_server) -> lameduck_status
             return Ok(());
         }
         // Others may be in a call: they end with what they have, but the driver ends now.
-        SERVERS.remove(server.addr()).map(|removed| removed.object.hosted.release())
+        SERVERS.remove(server.addr()).map(|removed| {
+            removed.object.embedder.release();
+            removed.object.hosted.release();
+        })
     })
 }
 

@@ -15,11 +15,13 @@ enum what { ANNOUNCED, REFUSED_STREAMS, NOTIFIED, ENDED, IDLE, FORCED, ABORTED, 
 /* What came first and last of each kind, and how often. */
 struct told {
     lameduck_server *server;
+    bool free_at_drain, freed;
     int count[KINDS];
     uint64_t first_connection[KINDS], first_request[KINDS], connection[KINDS], request[KINDS];
 };
 
 static void note(struct told *told, enum what what, uint64_t connection, uint64_t request) {
+    CHECK(!told->freed);
     if (told->count[what]++ == 0) told->first_connection[what] = connection, told->first_request[what] = request;
     told->connection[what] = connection;
     told->request[what] = request;
@@ -62,6 +64,11 @@ static void on_ready(void *told, bool ready) {
 }
 static void on_phase(void *told, lameduck_phase phase) {
     note(told, PHASE, phase, 0);
+    struct told *all = told;
+    if (all->free_at_drain) {
+        OK(lameduck_free(all->server));
+        all->freed = true;
+    }
 }
 static void on_done(void *told, int code) {
     note(told, DONE, (uint64_t)code, 0);
@@ -309,7 +316,20 @@ static void freed_while_somebody_waits(void) {
     pthread_join(thread, NULL);
 }
 
+/* Freed by a callback: what was still to be told, as that readiness fails, is told to nobody. */
+static void freed_by_a_callback(void) {
+    lameduck_policy policy = policy_of(0, 3000 * MS);
+    lameduck_server *server = start(&policy);
+    told.free_at_drain = true;
+    OK(lameduck_shutdown(server, LAMEDUCK_CAUSE_PROGRAMMATIC, NULL));
+    usleep(100000); /* so that one turn finds all of it */
+    while (!told.freed) turn();
+    CHECK(told.count[PHASE] == 1 && told.count[READY] == 0);
+    IS(LAMEDUCK_INVALID_HANDLE, lameduck_dispatch(server));
+}
+
 int main(void) {
+    freed_by_a_callback();
     a_policy_that_refuses();
     a_stream_and_a_websocket();
     http2();
