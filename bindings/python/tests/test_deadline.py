@@ -208,6 +208,8 @@ def lateness(serve, name, block):
     told = server.asked if process == server.process.pid else await_(lambda: is_stopping(process), f"{name}: it was not told")
     assert select.select([end], [], [], 20)[0], f"{name} is still there: {server.text}"
     late = time.monotonic() - told - BUDGET
+    # When it was told is seen late on a busy machine; when we asked is known.
+    assert time.monotonic() - server.asked > BUDGET - 0.05, f"{name}: before its time"
     os.close(end)
     said = server.text
     server.end()
@@ -227,8 +229,8 @@ def faults(serve, name, block):
         late, said = lateness(serve, name, block)
         print(f"{name}: gone {late * 1_000:.1f} ms after the deadline")
         reports = [json.loads(line) for line in said.splitlines() if line.startswith('{"')]
-        if late < -0.05 or "hold_the_interpreter" not in said or [it["requests"]["adopted"] for it in reports] != [1]:
-            return f"{name}: too early, or the stacks and the report did not come first: {late} {said}"
+        if "hold_the_interpreter" not in said or [it["requests"]["adopted"] for it in reports] != [1]:
+            return f"{name}: the stacks and the report did not come first: {said}"
         if late < 0.1:
             return None
     return f"{name}: gone {late * 1_000:.0f} ms after the deadline"
