@@ -88,6 +88,11 @@ test-python: python
 table-python: python ## Measure what Python servers lose without and with lameduck, into docs/
 	"$$(bindings/python/tests/venv.sh)/bin/python" bindings/python/tests/races.py --rounds 3 --out docs/python-servers.md
 
+.PHONY: table-compare
+table-compare: $(LAMEDUCK) node python bindings/node/matrix/node_modules/.package-lock.json ## Drill the libraries of today, into docs/ and README.md
+	tests/support/install.sh haproxy=haproxy nginx=nginx-light
+	"$$(bindings/python/tests/venv.sh)/bin/python" tests/compare/run.py --write
+
 .PHONY: test-resources
 test-resources: node python tests/resources/node_modules/.package-lock.json
 	tests/databases/setup.sh

@@ -35,31 +35,43 @@ pub async fn stand_in(
             sleep(LOOK).await;
             continue;
         };
-        loop {
+        let mut is_open = true;
+        while is_open {
             tokio::select! {
                 biased;
                 accepted = listener.accept() => {
                     let Ok((client, _)) = accepted else { continue };
-                    let (others, line) = (others.clone(), line.clone());
-                    connections.spawn(async move { carry(client, copy, &others, &line).await });
+                    connections.spawn(carry(client, copy, others.clone(), line.clone()));
                 }
-                () = sleep(LOOK) => {
-                    if !is_listening(copy.port()) {
-                        break;
-                    }
-                }
+                () = sleep(LOOK) => is_open = is_listening(copy.port()),
             }
             while connections.try_join_next().is_some() {}
+        }
+        // Who came while it was looked is not reset.
+        for client in take_the_rest(listener) {
+            connections.spawn(carry(client, copy, others.clone(), line.clone()));
         }
     }
 }
 
-async fn carry(client: TcpStream, copy: SocketAddr, others: &[SocketAddr], line: &DelayLine) {
-    for address in std::iter::once(&copy).chain(others) {
+/// Whom the kernel has completed and nobody accepted.
+fn take_the_rest(listener: TcpListener) -> Vec<TcpStream> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    // Not blocking: the end of the queue is an error.
+    let rest = std::iter::from_fn(|| listener.accept().ok());
+    rest.filter_map(|(client, _)| {
+        client.set_nonblocking(true).ok()?;
+        TcpStream::from_std(client).ok()
+    })
+    .collect()
+}
+
+async fn carry(client: TcpStream, copy: SocketAddr, others: Vec<SocketAddr>, line: DelayLine) {
+    for address in std::iter::once(&copy).chain(&others) {
         if let Ok(server) = TcpStream::connect(address).await {
             // Best effort, as in the client.
             let _ = (client.set_nodelay(true), server.set_nodelay(true));
-            return splice(client, server, line).await;
+            return splice(client, server, &line).await;
         }
     }
     close_with_reset(client);
@@ -110,6 +122,20 @@ mod tests {
             assert!(Instant::now() < deadline, "open is not {open}");
             sleep(LOOK).await;
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_the_kernel_has_completed_is_taken() {
+        let listener = TcpListener::bind(address(0)).await.unwrap();
+        let here = listener.local_addr().unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(TcpStream::connect(here).await.unwrap());
+        }
+        let mut taken = take_the_rest(listener);
+        assert_eq!(taken.len(), 3);
+        taken[2].write_all(b"x").await.unwrap();
+        clients[2].read_exact(&mut [0]).await.unwrap();
     }
 
     #[tokio::test]
