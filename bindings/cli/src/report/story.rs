@@ -109,6 +109,9 @@ pub fn short(time: Duration) -> String {
     text(rounded(time))
 }
 
+/// A stage is named beside the window from this part of the whole on.
+const NOTEWORTHY: u32 = 8;
+
 /// Why it took as long as it did, in one sentence.
 pub fn why(record: &Record) -> String {
     let took = short(record.took.0);
@@ -124,28 +127,40 @@ pub fn why(record: &Record) -> String {
         let oldest = oldest.map_or(String::new(), |one| format!(", the oldest {}", words(one)));
         return format!("After {took} it is still {}, held up by {held}{oldest}.", record.phase);
     }
-    let longest = stretches(record).into_iter().max_by_key(Stretch::length);
-    let Some(longest) = longest.filter(|longest| longest.length() >= Duration::from_millis(1))
+    let mut stages = stretches(record);
+    stages.sort_by_key(|stage| std::cmp::Reverse(stage.length()));
+    let Some(longest) = stages.first().filter(|stage| stage.length() >= Duration::from_millis(1))
     else {
         return format!("It took {took}: nothing was to be waited for.");
     };
-    let part = short(longest.length());
-    match longest.stage {
-        Stage::Window => format!(
-            "Of its {took}, {part} were the window, in which it served on purpose; nothing held it up longer."
-        ),
+    let reason = reason(record, *longest);
+    let next = stages.get(1).filter(|next| next.length() >= record.took.0 / NOTEWORTHY);
+    match (longest.stage, next) {
+        (Stage::Window, Some(next)) => {
+            format!("Of its {took}, {reason}, and {}.", self::reason(record, *next))
+        }
+        (Stage::Window, None) => format!("Of its {took}, {reason}; nothing held it up longer."),
+        _ => format!("Of its {took}, {reason}."),
+    }
+}
+
+/// What one stage went by for, with its length.
+fn reason(record: &Record, stretch: Stretch) -> String {
+    let part = short(stretch.length());
+    match stretch.stage {
+        Stage::Window => format!("{part} were the window, in which it served on purpose"),
         Stage::Closing => {
             let slowest = record.hooks.iter().filter(|hook| hook.stage != "drain");
             match slowest.filter_map(|hook| Some((hook.took?, hook))).max_by_key(|(took, _)| *took)
             {
                 Some((time, hook)) => format!(
-                    "Of its {took}, {part} were closing, most of it the {} hook '{}' ({}, {}).",
+                    "{part} were closing, most of it the {} hook '{}' ({}, {})",
                     hook.stage,
                     hook.name,
                     short(time.0),
                     hook.result.replace('_', " ")
                 ),
-                None => format!("Of its {took}, {part} were closing."),
+                None => format!("{part} were closing"),
             }
         }
         _ => {
@@ -157,12 +172,12 @@ pub fn why(record: &Record) -> String {
                     let oldest =
                         oldest.map_or(String::new(), |one| format!(", the oldest {}", words(one)));
                     format!(
-                        "Of its {took}, {part} went by waiting for {} until the drain deadline{oldest}.",
+                        "{part} went by waiting for {} until the drain deadline{oldest}",
                         counts(&blocked.blockers)
                     )
                 }
                 None => format!(
-                    "Of its {took}, {part} went by until what was in flight had finished and every connection was quiet."
+                    "{part} went by until what was in flight had finished and every connection was quiet"
                 ),
             }
         }

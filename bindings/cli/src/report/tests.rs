@@ -93,6 +93,16 @@ fn a_sentence_says_why_it_took_so_long() {
         why(&record),
         "The event loop was blocked for 27s when the watchdog ended the process after 29s."
     );
+    let hung = json!({
+        "schema": "lameduck-report/1", "phase": "done", "took_ms": 1600, "exit_code": 1,
+        "timeline": [{"at_ms": 1000, "what": "window ended"}, {"at_ms": 1100, "what": "drained"}],
+        "hooks": [{"name": "pool", "stage": "close", "result": "timed_out", "took_ms": 500}],
+    });
+    let record = Record::last_in(&hung.to_string()).unwrap();
+    assert_eq!(
+        why(&record),
+        "Of its 1.6s, 1s were the window, in which it served on purpose, and 500ms were closing, most of it the close hook 'pool' (500ms, timed out)."
+    );
 }
 
 #[test]
