@@ -74,6 +74,7 @@ test-rust: need-cargo
 test-ffi: need-cargo
 	ffi/tests/run.sh
 	ffi/tests/install.sh
+	ffi/tests/servers/run.sh
 
 .PHONY: test-node
 test-node: node $(LAMEDUCK) bindings/node/test/node_modules/.package-lock.json bindings/node/matrix/node_modules/.package-lock.json
@@ -114,6 +115,7 @@ test-rolling: node python tests/rolling/node_modules/.package-lock.json
 	done
 	node tests/rolling/run.mjs --server hypercorn --balancer nginx --restarts 2 --hold stream,websocket
 	node tests/rolling/run.mjs --server gunicorn-gthread --balancer haproxy-tcp --restarts 2
+	node tests/rolling/run.mjs --server epoll --balancer nginx --restarts 2
 
 .PHONY: test-defer
 test-defer: need-cargo need-python
@@ -153,6 +155,11 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	for server in uvicorn uvicorn-workers hypercorn gunicorn-gthread gunicorn-uvicorn granian; do \
 	  node tests/rolling/run.mjs --server $$server --balancer nginx,haproxy-tcp --restarts 20 --hold stream,websocket || exit 1; \
 	done
+	for server in epoll evhttp beast; do \
+	  node tests/rolling/run.mjs --server $$server --balancer nginx,haproxy-tcp --restarts 20 || exit 1; \
+	  ! node tests/rolling/run.mjs --server $$server-without --balancer nginx,haproxy-tcp --restarts 2 || exit 1; \
+	done
+	ffi/tests/servers/run.sh --without
 	for example in fastify koa hono; do \
 	  JOURNAL=/dev/null $(LAMEDUCK) drill -- node --import ./bindings/node/test/support/examples.mjs examples/$$example/graceful.mjs; \
 	done

@@ -1,6 +1,6 @@
 // Rolling restarts of two servers behind a real balancer, under load; fails when one request fails.
 //   node run.mjs [--balancer nginx,haproxy-http,haproxy-tcp,haproxy-http2|all] [--restarts 6] [--clients 60]
-//                [--server lameduck|fastify|hono|plain|close|stoppable|http-terminator|…+2s|uvicorn|…] [--hold stream,websocket] [--least 0]
+//                [--server lameduck|fastify|hono|plain|close|stoppable|http-terminator|…+2s|uvicorn|epoll|epoll-without|…] [--hold stream,websocket] [--least 0]
 import { existsSync, readFileSync } from 'node:fs';
 import http2 from 'node:http2';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import { get, sleep, stop } from '../support/restarts.mjs';
 import { balancers, startBalancer } from './balancers.mjs';
 import { startHolding } from './hold.mjs';
 import { startLoad } from './load.mjs';
+import { nativeCommand, nativeServers } from './native.mjs';
 import { pythonCommand, pythonServers } from './python.mjs';
 
 const { values } = parseArgs({
@@ -25,8 +26,9 @@ const { values } = parseArgs({
 });
 /** The programs that are not the Express server. */
 const PROGRAMS = { fastify: 'server-fastify.mjs', hono: 'server-hono.mjs' };
-const python = pythonServers[values.server];
-const fits = (name) => !((values.server in PROGRAMS || python) && balancers[name].server);
+const foreign = pythonServers[values.server] ?? nativeServers[values.server];
+const foreignCommand = values.server in pythonServers ? pythonCommand : nativeCommand;
+const fits = (name) => !((values.server in PROGRAMS || foreign) && balancers[name].server);
 const names = values.balancer === 'all' ? Object.keys(balancers).filter(fits) : values.balancer.split(',');
 if (!names.every((name) => name in balancers)) throw new Error(`no balancer ${values.balancer}; there are ${Object.keys(balancers).join(', ')} and all`);
 if (!names.every(fits)) throw new Error(`${names.find((name) => !fits(name))} speaks to ${balancers[names.find((name) => !fits(name))].server}, not to ${values.server}`);
@@ -50,7 +52,7 @@ function runNode(server, port) {
 
 async function startServer(name, port) {
   const { server = PROGRAMS[values.server] ?? 'server.mjs' } = balancers[name];
-  const child = python ? run(...await pythonCommand(values.server, port)) : runNode(server, port);
+  const child = foreign ? run(...await foreignCommand(values.server, port)) : runNode(server, port);
   await until(child, async () => (await (server === 'server-http2.mjs' ? get2 : get)(port, '/readyz')) === 200);
   return child;
 }
@@ -65,7 +67,7 @@ async function roll(name) {
   await sleep(balancers[name].settle);
 
   const load = startLoad(front, { clients: Number(values.clients) });
-  const held = startHolding(front, kinds.filter((kind) => [balancers[name], python].every((side) => (side?.holds ?? kinds).includes(kind))));
+  const held = startHolding(front, kinds.filter((kind) => [balancers[name], foreign].every((side) => (side?.holds ?? kinds).includes(kind))));
   await sleep(1500);
   const marks = [];
   for (let n = 0; n < restarts; n++) {
@@ -128,7 +130,7 @@ for (const name of names) {
   }
   for (const { code, signal, said } of result.marks) {
     // uvicorn, once it has drained, ends by the signal that told it to.
-    if (code === 0 || (signal !== null && signal === (values.server === 'plain' ? 'SIGTERM' : python?.leaves))) continue;
+    if (code === 0 || (signal !== null && signal === (values.server === 'plain' ? 'SIGTERM' : foreign?.leaves))) continue;
     ok = false;
     console.error(`  a server left with ${code ?? signal}; it said:\n${said}`);
   }

@@ -42,7 +42,7 @@ static_assert(move_only<lameduck::machine> && move_only<lameduck::hold> && move_
 
 lameduck::options quick(lameduck::drive drive) {
     lameduck::options options;
-    options.policy.grace = 3s;
+    options.policy.grace = 10s;
     options.policy.window = 300ms;
     options.policy.settle = 10ms;
     options.policy.quiet = 50ms;
@@ -151,7 +151,8 @@ void a_whole_shutdown(lameduck::drive drive) {
     while (code < 0) std::this_thread::yield();
     later.join();
     std::string report = duck->report();
-    for (const char *said : { "the pool is stuck", "no queue", "it was dropped without a word", "\"cause\":\"terminate\"", "\"completed\":1" })
+    for (const char *said : { "the pool is stuck", "no queue", "it was dropped without a word", "\"cause\":\"terminate\"", "\"completed\":1",
+                              "\"jobs\":{\"completed\":0,\"failed\":1" })
         CHECK(report.find(said) != std::string::npos);
     CHECK(report.find("it returned") == std::string::npos);
     CHECK(code == 1 && ran == 111 && duck->metrics().faults == 0);
