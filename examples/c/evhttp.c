@@ -8,6 +8,7 @@
 #include <event2/http.h>
 #include <event2/http_struct.h>
 #include <event2/listener.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -166,6 +167,7 @@ static void must(bool holds, const char *what) {
 }
 
 int main(void) {
+    signal(SIGPIPE, SIG_IGN); /* a write to a client that has gone is an error, not the end */
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     clients = calloc(limit.rlim_cur, sizeof *clients);

@@ -3,6 +3,7 @@
 #include <lameduck.h>
 #include <uv.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -210,6 +211,7 @@ static void must(bool holds, const char *what) {
 }
 
 int main(void) {
+    signal(SIGPIPE, SIG_IGN); /* a write to a client that has gone is an error, not the end */
     loop = uv_default_loop();
     struct sockaddr_in address;
     uv_ip4_addr("127.0.0.1", app_port(), &address);
