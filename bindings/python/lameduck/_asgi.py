@@ -78,7 +78,10 @@ class AsgiApp:
                     raise
                 await request.finish_early()
             finally:
-                exchange.leave(raised)
+                refusal = exchange.leave(raised)
+                if refusal is not None:
+                    # The server cuts the connection of an application that has left.
+                    await refusal
         elif kind == "websocket":
             in_request.set(True)
             await self._websocket(scope, receive, send)
@@ -118,6 +121,8 @@ class AsgiApp:
 
     async def send_late(self, exchange: Exchange, message: Message) -> None:
         """While draining, for the extension."""
+        if exchange.refusal is not None:
+            return  # It was answered in the application's place.
         kind = message["type"]
         if kind == "http.response.start":
             exchange.note_start(message)
@@ -259,18 +264,28 @@ class Request:
         """Whether its task was cancelled because its time is over, and for nothing else."""
         exchange = self._exchange
         cut, _ = exchange.cut
-        return cut and not exchange.over and (exchange.task is None or uncancel(exchange.task) == 0)
+        in_flight = not exchange.over or exchange.refusal is not None
+        return cut and in_flight and (exchange.task is None or uncancel(exchange.task) == 0)
 
     async def finish_early(self) -> None:
         """Its task was cancelled because its time is over."""
         exchange = self._exchange
+        if exchange.refusal is not None:
+            return
         _, in_its_manner = exchange.cut
-        if not exchange.begun:
-            await unavailable(exchange.scope, exchange.send)
-        elif in_its_manner:
+        if in_its_manner:
             await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
         # Else: the server sees an answer that was not completed and cuts the connection; a clean end would be a lie.
         exchange.end_as("ended" if in_its_manner else "refused")
+
+    async def _refuse(self) -> None:
+        exchange = self._exchange
+        try:
+            await unavailable(exchange.scope, exchange.send)
+        except Exception as error:
+            log.debug("a client was gone before its request was refused: %r", error)
+        else:
+            exchange.end_as("refused")
 
     def announced(self, message: Message) -> Message:
         exchange, hold = self._exchange, self._duck._hold
@@ -328,6 +343,9 @@ class Request:
 
         def cancel() -> None:
             if exchange.cut_short(in_its_manner):
+                if not exchange.begun and exchange.refusal is None:
+                    # First, and by a task of its own: the application may take its time over its cancellation.
+                    exchange.refuse_by(loop.create_task(self._refuse()))
                 task.cancel()
 
         _call_soon(loop, cancel)

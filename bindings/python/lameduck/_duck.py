@@ -279,6 +279,7 @@ class Lameduck:
         self._server_stopped()
 
     def _release(self) -> None:
+        self._beats = False
         if self._hold is not None:
             self._hold.release()
         if threading.current_thread() is threading.main_thread():
@@ -361,7 +362,7 @@ class Lameduck:
         self._release()
         self._hold, self._pid, self._final = None, None, None
         self._tell_phase("done")
-        self._draining = self._beats = self._by_itself = False
+        self._draining = self._by_itself = False
         self._wanted = True
         self.drain_notice, self.stop_notice, self._done_notice = Notice(), Notice(), Notice()
 
@@ -508,6 +509,8 @@ class Lameduck:
                 except Exception:
                     log.exception("an effect was lost: %r", effect)
                 if effect["type"] == "exit":
+                    while beating_here and hold.next_effects(_BEAT / 2) is not None:
+                        hold.beat()
                     return
             if self._draining and not beating_here:
                 beating_here = not self._beat_in_loop(hold)
@@ -529,7 +532,8 @@ class Lameduck:
 
             def beat() -> None:
                 hold.beat()
-                if self._final is None:
+                # To the very end: after Done the server may still wait for an application that does not end.
+                if self._beats and self._hold is hold:
                     loop.call_later(_BEAT, beat)
 
             try:
@@ -613,6 +617,7 @@ class Lameduck:
         self.stop_notice._give()
         if self._by_itself:
             # Nobody asked the process to end: it may live on, with its own signals and without a deadline.
+            self._beats = False
             hold.release()
         self._done_notice._give()
 

@@ -49,6 +49,8 @@ pub(crate) struct Exchange {
     ending: AtomicBool,
     /// The same: to be cut.
     forced: AtomicBool,
+    /// The task that answers in the application's place.
+    refusal: OnceLock<Py<PyAny>>,
 }
 
 impl Exchange {
@@ -72,17 +74,23 @@ impl Exchange {
             over: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             forced: AtomicBool::new(false),
+            refusal: OnceLock::new(),
         }
     }
 }
 
 #[pymethods]
 impl Exchange {
-    /// The application has returned, or raised: what was not ended by its last message ends.
-    fn leave(&self, raised: bool) {
+    /// The application has returned, or raised: what was not ended by its last message ends. Returns the task that answers in its
+    /// place, if there is one, and then that ends it.
+    fn leave(&self, py: Python<'_>, raised: bool) -> Option<Py<PyAny>> {
+        if let Some(refusal) = self.refusal.get() {
+            return Some(refusal.clone_ref(py));
+        }
         // What raises before it answers is answered 500 by the server; what has begun and did not end has lost its client.
         let answered = raised && !self.begun.load(Relaxed);
         self.finish(if answered { Outcome::Completed } else { Outcome::ClientGone });
+        None
     }
 
     /// It has ended; the first word counts.
@@ -99,6 +107,17 @@ impl Exchange {
             if in_its_manner { &self.ending } else { &self.forced }.store(true, Release);
         }
         in_flight
+    }
+
+    /// From now on this task answers, not the application.
+    fn refuse_by(&self, task: Py<PyAny>) {
+        let _ = self.refusal.set(task);
+    }
+
+    /// See [`refuse_by`](Self::refuse_by).
+    #[getter]
+    fn refusal(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.refusal.get().map(|task| task.clone_ref(py))
     }
 
     /// The head of the answer, as the application made it, is about to be sent.

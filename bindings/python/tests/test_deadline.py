@@ -93,6 +93,44 @@ def test_a_request_that_awaits_for_ever_blocks_nobody(serve):
     assert report["exit_code"] == 1
 
 
+TAKING_ITS_TIME = """
+import asyncio, lameduck, answers
+
+async def application(scope, receive, send):
+    assert scope["type"] == "http"
+    print("waiting", flush=True)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        # As a driver does that asks a database to cancel, when that hangs.
+        await asyncio.shield(asyncio.sleep(float(scope["query_string"])))
+        await answers.text(send, b"too late")
+        print("it went on", flush=True)
+
+app = lameduck.asgi(application, grace=2.2, margin=0.2, window=0.2, reserve=1.2)
+"""
+
+
+@pytest.mark.parametrize("name", ["uvicorn, asyncio", "hypercorn", "granian"])
+def test_who_waits_is_answered_before_the_application_has_seen_to_its_cancellation(serve, name):
+    server = serve(TAKING_ITS_TIME, races.SERVERS[name][0].replace("{module}:asgi", "app:app"))
+    a_little, too_long = (server.connect().send(f"/stuck?{seconds}") for seconds in (0.3, 60))
+    server.await_text("waiting", times=2)
+    server.signal()
+    for waiting in (too_long, a_little):
+        answer = waiting.answer()
+        assert answer.status == 503
+        assert answer.headers["connection"] == "close" and answer.headers["retry-after"] == "1"
+    assert "it went on" not in server.text
+    assert a_little.has_ended() and too_long.has_ended(), "what the application sends then goes nowhere"
+    if name == "granian":
+        return  # It waits for its connections, and ends without the application.
+    server.await_text("it went on")
+    assert server.end() == 1 and server.took > 1.9, "it is waited for until T"
+    assert "hard deadline reached: the process ends now" in server.text, "the event loop was never blocked"
+    assert "Traceback" not in server.text
+
+
 def test_a_loop_that_lives_is_not_called_blocked(serve):
     server = serve(
         """
