@@ -94,6 +94,8 @@ class Lameduck:
         self._final: dict[str, Any] | None = None
         self._handlers: dict[int, Any] = {}
         self._by_itself = False
+        # In a test, whose clock drives it.
+        self._simulated: Hold | None = None
         self.drain_notice = Notice()
         """Given when draining begins: end streams, stop consuming."""
         self.stop_notice = Notice()
@@ -327,11 +329,7 @@ class Lameduck:
             if hold is not None:
                 return hold
             policy = self._options.policy
-            polled = _hypercorn.shutdown_event()
-            if polled is not None:
-                # What the hold delivers in the end has nobody else who takes it.
-                self._adopt_signals()
-            hold = self._new_hold(fencing or _fencing(), None if polled is None else _hypercorn.hold_event(self, polled))
+            hold = self._simulated or self._real_hold(fencing)
             self._hold, self._loop, self._pid = hold, loop, os.getpid()
             self._preparing = False
             _started.add(self)
@@ -340,7 +338,8 @@ class Lameduck:
                 self._register(hold, hook)
             for job in self._jobs.values():
                 job._tell(hold)
-            threading.Thread(target=self._drive, args=(hold,), name="lameduck", daemon=True).start()
+            if self._simulated is None:
+                threading.Thread(target=self._drive, args=(hold,), name="lameduck", daemon=True).start()
         log.info("policy: %s", policy.describe())
         line, supervised, warnings = policy.surroundings()
         if supervised:
@@ -365,6 +364,13 @@ class Lameduck:
         self._draining = self._by_itself = False
         self._wanted = True
         self.drain_notice, self.stop_notice, self._done_notice = Notice(), Notice(), Notice()
+
+    def _real_hold(self, fencing: str | None) -> Hold:
+        polled = _hypercorn.shutdown_event()
+        if polled is not None:
+            # What the hold delivers in the end has nobody else who takes it.
+            self._adopt_signals()
+        return self._new_hold(fencing or _fencing(), None if polled is None else _hypercorn.hold_event(self, polled))
 
     def _new_hold(self, fencing: str, stop_flag: int | None) -> Hold:
         options = self._options

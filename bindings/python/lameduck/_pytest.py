@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from .testing import Clock
+
+
+@pytest.fixture
+def lameduck_clock() -> type[Clock]:
+    """Virtual time for an application's shutdown: see ``lameduck.testing.Clock``."""
+    from .testing import Clock
+
+    return Clock
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """For the tests of a program: does what it registered run, in what order, in what time?
 
-``report = lameduck.testing.drain(app)``; in pytest the fixture ``lameduck_drain`` is the same function. And does the program lose
+``report = lameduck.testing.drain(app)``; in pytest the fixture ``lameduck_drain`` is the same function. What happens when, with
+deadlines of minutes, in milliseconds? ``async with lameduck.testing.Clock(app) as clock:``; the fixture is ``lameduck_clock``. And does the program lose
 requests, as its server runs it? ``lameduck.testing.stop_under_load("uvicorn main:app --port {port}")``; the fixture is ``lameduck_stop``.
 """
 
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from . import AsgiApp, WsgiApp, _load
+from ._clock import Clock
+from ._lifespan import Lifespan
 
-__all__ = ["Stopped", "drain", "stop_under_load"]
+__all__ = ["Clock", "Stopped", "drain", "stop_under_load"]
 
 
 @dataclass(frozen=True)
@@ -94,19 +97,13 @@ def drain(app: AsgiApp | WsgiApp, during: Callable[[], Awaitable[object]] | None
 
 
 async def _drain_asgi(app: AsgiApp, during: Callable[[], Awaitable[object]] | None) -> dict[str, Any]:
-    to_app: asyncio.Queue[Any] = asyncio.Queue()
-    from_app: asyncio.Queue[Any] = asyncio.Queue()
-    lifespan = asyncio.ensure_future(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, to_app.get, from_app.put))
-    to_app.put_nowait({"type": "lifespan.startup"})
-    answer = await from_app.get()
-    if answer["type"] != "lifespan.startup.complete":
-        raise RuntimeError(f"lameduck: the application did not start: {answer.get('message', '')}")
+    lifespan = Lifespan(app)
+    await lifespan.start()
     try:
         if during is not None:
             await during()
     finally:
-        to_app.put_nowait({"type": "lifespan.shutdown"})
-        await lifespan
+        await lifespan.stop()
     return _report(app)
 
 

@@ -11,6 +11,7 @@ import redis
 import redis.asyncio
 import sqlalchemy
 from lameduck import Job, Lameduck
+from lameduck.testing import Clock
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from typing_extensions import assert_type
 
@@ -62,6 +63,13 @@ async def main() -> None:
             own.shutdown(cause="deploy")
     with lameduck.wsgi(wsgi_application).lameduck.job("import"):
         pass
+
+
+async def in_virtual_time() -> None:
+    async with Clock(app, patience=0.1) as clock:
+        await clock.advance(5)
+        assert_type(clock.elapsed, float)
+        await clock.sleep(1)
 
 
 async def resources(pool: asyncpg.Pool) -> None:
