@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from ._asgi import printable
-from ._duck import Lameduck, _ms, in_request
+from ._duck import Lameduck, _ms, in_request, log
 from ._health import Health
 from ._lameduck import Hold, now
 from ._notice import uncancel
@@ -87,6 +87,9 @@ class Request:
         self._since = now()
         self._over = False
         self._why: str | None = None
+        # What answers in the handler's place, and the task that sends it.
+        self._answer: web.Response | None = None
+        self._refusal: asyncio.Task[None] | None = None
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._handle = hold.request_began()
@@ -98,21 +101,44 @@ class Request:
     async def run(self, handler: Handler) -> web.StreamResponse:
         outcome = "completed"
         try:
-            return await handler(self._request)
+            response = await handler(self._request)
         except asyncio.CancelledError:
             if self._why is None or (self._task is not None and uncancel(self._task) > 0):
                 outcome = "client_gone"
                 raise
             outcome = "ended" if self._why == "end" else "refused"
-            if self._response is None:
-                return _unavailable()
-            if self._why == "force":
+            if self._answer is None:
+                if self._why == "force" or self._response is None:
+                    raise
+                return self._response
+        except Exception as error:
+            if self._answer is None:
                 raise
-            return self._response
+            log.warning("%s was cancelled at the drain deadline, and failed: %r", self._label(), error)
+        else:
+            if self._answer is None:
+                return response
+        finally:
+            if self._answer is None:
+                self.finish(outcome)
+        assert self._refusal is not None and self._answer is not None
+        await self._refusal
+        return self._answer
+
+    async def _refuse(self, answer: web.Response) -> None:
+        outcome = "client_gone"
+        try:
+            await answer.prepare(self._request)
+            await answer.write_eof()
+            outcome = "refused"
+        except Exception as error:
+            log.debug("a client was gone before its request was refused: %r", error)
         finally:
             self.finish(outcome)
 
     def begin(self, response: web.StreamResponse) -> None:
+        if self._answer is not None and response is not self._answer:
+            raise asyncio.CancelledError  # It comes too late.
         self._response = response
         announced = self._hold.announcing_to(_peer(self._request))
         if announced:
@@ -176,6 +202,10 @@ class Request:
         def cancel() -> None:
             if not self._over and self._task is not None:
                 self._why = why
+                if self._response is None and self._answer is None:
+                    # First, and by a task of its own: the handler may take its time over its cancellation.
+                    self._answer = _unavailable()
+                    self._refusal = self._loop.create_task(self._refuse(self._answer))
                 self._task.cancel()
 
         self._soon(cancel)

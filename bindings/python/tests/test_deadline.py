@@ -104,16 +104,33 @@ async def application(scope, receive, send):
     finally:
         # As a driver does that asks a database to cancel, when that hangs.
         await asyncio.shield(asyncio.sleep(float(scope["query_string"])))
-        await answers.text(send, b"too late")
         print("it went on", flush=True)
+        await answers.text(send, b"too late")
 
-app = lameduck.asgi(application, grace=2.2, margin=0.2, window=0.2, reserve=1.2)
+POLICY = dict(grace=2.2, margin=0.2, window=0.2, reserve=1.2)
+asgi = lameduck.asgi(application, **POLICY)
+
+if __name__ == "__main__":
+    import lameduck.aiohttp, plain
+    from aiohttp import web
+
+    async def handler(request):
+        async def send(message):
+            if message["type"] == "http.response.start":
+                await web.StreamResponse().prepare(request)
+
+        await application({"type": "http", "query_string": request.query_string}, None, send)
+
+    app = web.Application()
+    app.router.add_get("/stuck", handler)
+    lameduck.aiohttp.attach(app, **POLICY)
+    plain.serve(app)
 """
 
 
-@pytest.mark.parametrize("name", ["uvicorn, asyncio", "hypercorn", "granian"])
+@pytest.mark.parametrize("name", ["uvicorn, asyncio", "hypercorn", "granian", "aiohttp"])
 def test_who_waits_is_answered_before_the_application_has_seen_to_its_cancellation(serve, name):
-    server = serve(TAKING_ITS_TIME, races.SERVERS[name][0].replace("{module}:asgi", "app:app"))
+    server = serve(TAKING_ITS_TIME, races.SERVERS[name][0].replace("{module}", "app"))
     a_little, too_long = (server.connect().send(f"/stuck?{seconds}") for seconds in (0.3, 60))
     server.await_text("waiting", times=2)
     server.signal()
