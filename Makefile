@@ -160,8 +160,8 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	  ! node tests/rolling/run.mjs --server $$server-without --balancer nginx,haproxy-tcp --restarts 2 || exit 1; \
 	done
 	ffi/tests/servers/run.sh --without
-	for example in fastify koa hono; do \
-	  JOURNAL=/dev/null $(LAMEDUCK) drill -- node --import ./bindings/node/test/support/examples.mjs examples/$$example/graceful.mjs; \
+	for example in express fastify hono koa; do \
+	  JOURNAL=/dev/null $(LAMEDUCK) drill --rate 1200 --restarts 20 -- node --import ./bindings/node/test/support/examples.mjs examples/$$example/graceful.mjs; \
 	done
 
 FUZZ_SECONDS ?= 3600
