@@ -161,7 +161,7 @@ prove: test ## The longer proofs: many more cases, and that the tests can fail
 	done
 	ffi/tests/servers/run.sh --without
 	for example in express fastify hono koa; do \
-	  JOURNAL=/dev/null $(LAMEDUCK) drill --rate 1200 --restarts 20 -- node --import ./bindings/node/test/support/examples.mjs examples/$$example/graceful.mjs; \
+	  JOURNAL=/dev/null $(LAMEDUCK) drill --rate 1400 --connections 120 --restarts 20 -- node --import ./bindings/node/test/support/examples.mjs examples/$$example/graceful.mjs; \
 	done
 
 FUZZ_SECONDS ?= 3600
