@@ -60,8 +60,9 @@ use crate::ledger::Ledger;
 use crate::log_lines::{Level, Line, LogLines};
 use crate::notify::NotifyError;
 use crate::report_file::{ReportFile, Writer};
+use crate::start::{self, StartError, Taken};
 use crate::wake::{self, SignalsBlocked, Waker};
-use crate::watchdog::{self, Watchdog, WatchdogError};
+use crate::watchdog::{self, Watchdog};
 
 /// When a listener is fenced at the end of the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,43 +136,6 @@ impl Options {
     }
 }
 
-/// Why a hold was not started. Nothing has changed then.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum HoldError {
-    /// A signal could not be deferred.
-    Interposer(InterposerError),
-    /// The system gave no thread.
-    Resources(io::Error),
-    /// The watchdog could not be started.
-    Watchdog(WatchdogError),
-}
-
-impl fmt::Display for HoldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Interposer(error) => error.fmt(f),
-            Self::Resources(error) => {
-                write!(
-                    f,
-                    "the hold cannot start its thread ({error}): the server stops without a window"
-                )
-            }
-            Self::Watchdog(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for HoldError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Interposer(error) => Some(error),
-            Self::Resources(error) => Some(error),
-            Self::Watchdog(error) => Some(error),
-        }
-    }
-}
-
 /// Why [`Hold::handle`] did not take an event. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -210,29 +174,24 @@ impl Hold {
     /// call the hold. If it panics, the effect is lost and the rest goes on.
     ///
     /// # Errors
-    /// [`HoldError`]; nothing has changed then.
+    /// [`StartError`]; nothing has changed then.
     pub fn start(
         options: Options,
         embedder: impl FnMut(Effect) + Send + 'static,
-    ) -> Result<Self, HoldError> {
-        let signals: Vec<c_int> =
-            options.signals.iter().copied().filter(|s| !interposer::is_ignored(*s)).collect();
-        let waker = Waker::claim().map_err(HoldError::Resources)?;
-        // In this order: a signal between the two would arm nothing.
-        let watchdog = options.policy.budget().map(|budget| {
-            Watchdog::start(watchdog::Options {
+    ) -> Result<Self, StartError> {
+        let Taken { waker, watchdog, claims } = start::take(
+            &options.signals,
+            options.policy.budget(),
+            watchdog::Options {
                 descriptor: options.descriptor,
                 exit_code: options.exit_code,
-                signals: signals.clone(),
-                budget_ns: u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX),
                 ledger: options.ledger.clone(),
                 stacks: options.stacks,
                 render_beats: !options.embedder_beats,
                 report_file: options.report_file.clone(),
-            })
-        });
-        let watchdog = watchdog.transpose().map_err(HoldError::Watchdog)?;
-        let claims: Result<Vec<_>, _> = signals.iter().map(|s| Interposer::defer(*s)).collect();
+                ..watchdog::Options::default()
+            },
+        )?;
         let shared = Arc::new(Shared {
             process: wake::process_id(),
             waker,
@@ -240,7 +199,7 @@ impl Hold {
             asked: Mutex::new(None),
             detail: Mutex::new(None),
             report_file: options.report_file.clone(),
-            claims: Mutex::new(claims.map_err(HoldError::Interposer)?),
+            claims: Mutex::new(claims),
             ways: Mutex::new(Vec::new()),
             watchdog,
             seed: options.policy.seed.value,
@@ -256,7 +215,7 @@ impl Hold {
         let driver = Driver::new(Arc::clone(&shared), options, embedder);
         let _blocked = SignalsBlocked::now();
         let builder = thread::Builder::new().name("lameduck-hold".to_owned());
-        let thread = builder.spawn(move || driver.run()).map_err(HoldError::Resources)?;
+        let thread = builder.spawn(move || driver.run()).map_err(StartError::Resources)?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

@@ -47,16 +47,16 @@ use lameduck::{
 
 pub use self::connections::Look;
 use self::driver::{Driver, Listeners};
-pub use self::error::{NotTaken, StartError};
+pub use self::error::NotTaken;
 pub use self::requests::{Counted, begin, end, head};
 use self::roster::Roster;
 pub use self::roster::Token;
 use crate::clock::now_ns;
 use crate::fence::Survivors;
-use crate::interposer::{self, Interposer};
 use crate::ledger::{Ledger, Totals};
 use crate::log_lines::{Line, LogLines};
 use crate::report_file::{ReportFile, Writer};
+use crate::start::{self, StartError, Taken};
 use crate::wake::{self, SignalsBlocked, Waker};
 use crate::watchdog::{self, Watchdog};
 
@@ -140,25 +140,18 @@ impl Hosted {
         options: Options,
         embedder: impl FnMut(Told) + Send + 'static,
     ) -> Result<Self, StartError> {
-        let signals: Vec<c_int> =
-            options.signals.iter().copied().filter(|s| !interposer::is_ignored(*s)).collect();
-        let waker = Waker::claim().map_err(StartError::Resources)?;
-        // In this order: a signal between the two would arm nothing.
-        let watchdog = options.policy.budget().map(|budget| {
-            Watchdog::start(watchdog::Options {
+        let Taken { waker, watchdog, claims } = start::take(
+            &options.signals,
+            options.policy.budget(),
+            watchdog::Options {
                 descriptor: options.descriptor,
                 exit_code: options.exit_code,
-                signals: signals.clone(),
-                budget_ns: u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX),
                 ledger: Some(Arc::clone(&options.ledger)),
-                stacks: None,
                 render_beats: !options.embedder_beats,
                 report_file: options.report_file.clone(),
-            })
-        });
-        let watchdog = watchdog.transpose().map_err(StartError::Watchdog)?;
-        let claims: Result<Vec<_>, _> = signals.iter().map(|s| Interposer::defer(*s)).collect();
-        let claims = claims.map_err(StartError::Interposer)?;
+                ..watchdog::Options::default()
+            },
+        )?;
         let flags =
             Arc::new(Flags { aborting: AtomicBool::new(false), ready: AtomicBool::new(true) });
         let shared = Arc::new(Shared {

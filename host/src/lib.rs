@@ -43,6 +43,8 @@ pub mod report_file;
 pub mod service;
 #[cfg(unix)]
 mod signal_name;
+#[cfg(unix)]
+pub mod start;
 pub mod supervisor;
 pub mod terminal;
 #[cfg(unix)]

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use lameduck::ledger::{self as word, HTTP1, WEBSOCKET};
 use lameduck::row::Change;
 use lameduck::{ConnectionId, Event, Outcome, Protocol, RequestId, RequestKind};
-use lameduck_host::hold::{Fencing, HoldError, NotTaken, Options, StopFlag};
+use lameduck_host::hold::{Fencing, NotTaken, Options, StopFlag};
 use lameduck_host::ledger::{Ledger, Spacing};
 use lameduck_host::log_lines::{Level, LogLines};
 use lameduck_host::report_file::ReportFile;
+use lameduck_host::start::StartError;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -140,7 +141,7 @@ impl Hold {
         let hold = lameduck_host::hold::Hold::start(options, embedder).map_err(|error| {
             let sentence = error.to_string();
             match error {
-                HoldError::Interposer(_) => PyValueError::new_err(sentence),
+                StartError::Interposer(_) => PyValueError::new_err(sentence),
                 _ => PyOSError::new_err(sentence),
             }
         })?;

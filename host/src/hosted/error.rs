@@ -1,50 +1,11 @@
-//! Why it was not started, and why something that the server said was not taken.
+//! Why something that the server said was not taken.
 
-use std::{fmt, io};
+use std::fmt;
 
 use lameduck::Refused;
 
 use crate::fence::FenceError;
-use crate::interposer::InterposerError;
 use crate::ledger::LedgerError;
-use crate::watchdog::WatchdogError;
-
-/// Why it was not started. Nothing has changed then.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A signal could not be taken.
-    Interposer(InterposerError),
-    /// The system gave no thread.
-    Resources(io::Error),
-    /// The watchdog could not be started.
-    Watchdog(WatchdogError),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Interposer(error) => error.fmt(f),
-            Self::Resources(error) => {
-                write!(
-                    f,
-                    "lameduck cannot start its thread ({error}): nothing would drive a shutdown"
-                )
-            }
-            Self::Watchdog(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Interposer(error) => Some(error),
-            Self::Resources(error) => Some(error),
-            Self::Watchdog(error) => Some(error),
-        }
-    }
-}
 
 /// Why something that the server said was not taken. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
