@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
 import { type IncomingMessage, Server as HttpServer, type ServerResponse } from 'node:http';
 import type { Http2ServerResponse, ServerHttp2Stream } from 'node:http2';
@@ -14,16 +13,18 @@ import { type Duration, milliseconds, shown } from './duration.js';
 import { endStream, endUpgraded, force, halfClose, RETRY_MS } from './ending.js';
 import { openHandles } from './handles.js';
 import { Health } from './health.js';
+import { type Hook, type HookOptions, Hooks, hookRunning, type UseOptions } from './hooks.js';
 import { type JobOptions, Jobs, type ServerRequest } from './jobs.js';
 import { type Kind, Kinds } from './kinds.js';
 import { Listeners } from './listeners.js';
 import { Log } from './log.js';
 import { type Family, families, prometheus } from './metrics.js';
+import { checkNamed } from './named.js';
 import { type Driver, type Effect, native } from './native.js';
 import type { Checked } from './options.js';
 import { attached, enter, leave } from './process.js';
-import type { Blocker, Blockers, Phase, Report, Stage } from './report.js';
-import { checkResource, type Resource, STAGES } from './resources/resource.js';
+import type { Blocker, Blockers, Phase, Report } from './report.js';
+import type { Resource } from './resources/resource.js';
 import { speaksHttp2 } from './sessions.js';
 import { Signals } from './signals.js';
 import { Traffic } from './traffic.js';
@@ -33,20 +34,6 @@ const HEARTBEAT_MS = 100;
 const NAMED_BLOCKERS = 10;
 /** A process that shall end by itself and has not by then is told of what keeps it. */
 const STAYS_AFTER_MS = 1_000;
-
-export type Hook = () => unknown;
-
-export interface UseOptions extends HookOptions {
-  /** What the report calls it. Default: the resource's own name, with a number when another has it. */
-  name?: string;
-}
-
-export interface HookOptions {
-  /** Lower first, equal together. Default 0. */
-  order?: number;
-  /** How long it may take; without one, until its stage ends. */
-  timeout?: Duration;
-}
 
 export interface EventStreamOptions {
   /** When its client shall come back: between half and one and a half times this. Default 1 s; `false` says nothing. */
@@ -62,9 +49,6 @@ export interface ShutdownOptions {
   grace?: Duration;
 }
 
-/** The hook that is running, so that it cannot wait for the end of itself. */
-const running = new AsyncLocalStorage<string>();
-
 /** One shutdown: its machine, the servers it stops, and what the program asked of it. */
 export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   readonly #driver: Driver;
@@ -77,10 +61,8 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   readonly #health: Health;
   readonly #traffic: Traffic;
   readonly #signals: Signals;
-  readonly #hooks = new Map<number, { name: string; stage: Stage; fn: Hook }>();
+  readonly #hooks: Hooks;
   readonly #jobs: Jobs;
-  /** Of resources. */
-  readonly #names = new Set<string>();
   /** The abort signals that were asked for. */
   readonly #controllers = new WeakMap<object, AbortController>();
   readonly #drain = new AbortController();
@@ -125,6 +107,16 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     });
     const isStopping = () => this.#shutdown !== undefined;
     const phase = () => this.#phase;
+    this.#hooks = new Hooks({
+      duck: this,
+      driver: this.#driver,
+      log: this.#log,
+      get phase() {
+        return phase();
+      },
+      newId: () => this.#nextId++,
+      pump: () => this.#pump(),
+    });
     this.#jobs = new Jobs({
       driver: this.#driver,
       drain: this.drainSignal,
@@ -196,31 +188,25 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
 
   /** Runs `fn` when draining begins: pause consumers, deregister. */
   onDrain(name: string, fn: Hook, options?: HookOptions): this {
-    return this.#register('drain', name, fn, options);
+    this.#hooks.register('drain', name, fn, options);
+    return this;
   }
 
   /** Runs `fn` after the last request: close pools and clients. */
   onClose(name: string, fn: Hook, options?: HookOptions): this {
-    return this.#register('close', name, fn, options);
+    this.#hooks.register('close', name, fn, options);
+    return this;
   }
 
   /** Runs `fn` last of all: flush logs and metrics. */
   onFlush(name: string, fn: Hook, options?: HookOptions): this {
-    return this.#register('flush', name, fn, options);
+    this.#hooks.register('flush', name, fn, options);
+    return this;
   }
 
   /** Registers what a resource does at each stage: `duck.use(pg(pool))`, with the helpers of `lameduck/resources`. */
   use(resource: Resource, options: UseOptions = {}): this {
-    checkResource(resource);
-    const { name: asked = resource.name, ...others } = options;
-    checkNamed('resource', asked, resource.close ?? resource.drain ?? resource.flush);
-    let name = asked;
-    for (let n = 2; this.#names.has(name); n++) name = `${asked} ${n}`;
-    // The strictest first: one that comes too late changes nothing.
-    for (const stage of STAGES) {
-      if (resource[stage]) this.#register(stage, name, () => resource[stage]!(), others);
-    }
-    this.#names.add(name);
+    this.#hooks.use(resource, options);
     return this;
   }
 
@@ -283,7 +269,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     }
     const limit = grace === undefined ? undefined : milliseconds('shutdown({ grace })', grace, 0);
     const promise = this.#stop(cause, cause, limit);
-    const hook = running.getStore();
+    const hook = hookRunning();
     if (hook === undefined) return promise;
     const reentered = Promise.reject<Report>(
       new Error(`lameduck: hook '${hook}' would wait for the end of itself; shutdown is under way already`),
@@ -346,28 +332,6 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     await this.shutdown();
   }
 
-  #register(stage: Stage, name: string, fn: Hook, options: HookOptions = {}): this {
-    checkNamed(`${stage} hook`, name, fn);
-    const { order = 0, timeout, ...others } = options;
-    const unknown = Object.keys(others)[0];
-    if (unknown !== undefined) {
-      throw new TypeError(`lameduck: unknown hook option '${unknown}'; there are order and timeout`);
-    }
-    if (!Number.isInteger(order) || Math.abs(order) >= 2 ** 31) {
-      throw new TypeError(`lameduck: order of ${stage} hook '${name}' is a whole number, not ${shown(order)}`);
-    }
-    const limit = timeout === undefined ? undefined : milliseconds('timeout', timeout, 0);
-    const id = this.#nextId++;
-    const refused = this.#driver.hookRegistered(id, stage, name, order, limit);
-    if (refused !== null) {
-      throw new Error(
-        `lameduck: ${stage} hook '${name}' comes too late: the process is ${this.#phase}; register it at start`,
-      );
-    }
-    this.#hooks.set(id, { name, stage, fn });
-    return this;
-  }
-
   /** Without the watchdog the server still serves, and its operator knows. */
   #watch(signals: number[]): void {
     try {
@@ -418,7 +382,7 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
   }
 
   #stop(cause: string, detail: string, grace?: number): Promise<Report> {
-    const known = CAUSES.includes(cause);
+    const known = native.causes().includes(cause);
     const named = known ? cause : 'programmatic';
     if (this.#shutdown === undefined) {
       this.#shutdown = deferred();
@@ -536,14 +500,11 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
         this.#jobs.cancel(effect.job!, deadlineNear());
         break;
       case 'run_hook':
-        void this.#run(effect.hook!);
+        void this.#hooks.run(effect.hook!);
         break;
-      case 'abandon_hook': {
-        // What comes of it is ignored.
-        const { name, stage } = this.#hooks.get(effect.hook!)!;
-        publish('hook', () => ({ duck: this, id: effect.hook!, name, stage, result: 'timed_out' }));
+      case 'abandon_hook':
+        this.#hooks.abandon(effect.hook!);
         break;
-      }
       case 'exit':
         this.#finish(effect.code!);
         break;
@@ -620,24 +581,6 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     }
   }
 
-  async #run(id: number): Promise<void> {
-    const { name, stage, fn } = this.#hooks.get(id)!;
-    publish('hook', () => ({ duck: this, id, name, stage, result: 'running' }));
-    let failure: { error: unknown } | undefined;
-    try {
-      await running.run(name, async () => fn());
-    } catch (error) {
-      failure = { error };
-    }
-    const { error } = failure ?? {};
-    const message = failure ? (error instanceof Error ? error.message : String(error)) : null;
-    if (this.#driver.hookFinished(id, message) !== null) return;
-    publish('hook', () => ({ duck: this, id, name, stage, result: failure ? 'failed' : 'ok', ...failure }));
-    // The report has the message; whoever mends the hook wants to know where.
-    if (error instanceof Error && error.stack) this.#log.warn(`${stage} hook '${name}' threw: ${error.stack}`);
-    this.#pump();
-  }
-
   #finish(code: number): void {
     const text = this.#driver.report();
     const report = JSON.parse(text) as Report;
@@ -658,11 +601,6 @@ export class Duck extends EventEmitter<{ phase: [Phase]; report: [Report] }> {
     leave(this, code, this.#exit);
   }
 }
-
-const CAUSES = [
-  'programmatic', 'peer_message', 'parent_gone', 'terminate', 'interrupt',
-  'uncaught_exception', 'unhandled_rejection',
-];
 
 interface Deferred {
   promise: Promise<Report>;
@@ -721,14 +659,5 @@ function checkServer(server: unknown): void {
   }
   if (attached.has(server)) {
     throw new TypeError('lameduck: this server is attached already; attach it once, and keep what lameduck() returned');
-  }
-}
-
-function checkNamed(what: string, name: unknown, fn: unknown): void {
-  if (typeof name !== 'string' || name === '') {
-    throw new TypeError(`lameduck: a ${what} has a name that the report can show, not ${shown(name)}`);
-  }
-  if (typeof fn !== 'function') {
-    throw new TypeError(`lameduck: ${what} '${name}' is a function, not ${shown(fn)}`);
   }
 }

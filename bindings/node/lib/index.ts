@@ -6,7 +6,8 @@ import { Duck } from './duck.js';
 import { check, type Options } from './options.js';
 
 export type { ForcedMessage, HookMessage, PhaseMessage, ReportMessage } from './channels.js';
-export type { EventStreamOptions, Hook, HookOptions, ShutdownOptions, UseOptions } from './duck.js';
+export type { EventStreamOptions, ShutdownOptions } from './duck.js';
+export type { Hook, HookOptions, UseOptions } from './hooks.js';
 export type { Duration } from './duration.js';
 export type { JobOptions } from './jobs.js';
 export type { Logger } from './log.js';

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lameduck::{Machine, Report, Time};
+use lameduck::{Cause, Machine, Report, Time};
 use lameduck_host::fence::{self, Survivors, stop_arrivals};
 use lameduck_host::interposer::Interposer;
 use lameduck_host::ledger::Ledger;
@@ -125,4 +125,10 @@ pub fn stdin_is_terminal() -> bool {
 #[napi]
 pub fn now() -> BigInt {
     BigInt::from(clock::now_ns())
+}
+
+/// What a shutdown can be called.
+#[napi]
+pub fn causes() -> Vec<&'static str> {
+    Cause::ALL.map(Cause::name).to_vec()
 }

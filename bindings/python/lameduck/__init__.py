@@ -4,7 +4,8 @@
 """
 
 from ._asgi import AsgiApp, asgi
-from ._duck import Job, Lameduck
+from ._duck import Lameduck
+from ._job import Job
 from ._notice import Notice
 from ._request import Request
 from ._wsgi import WsgiApp, wsgi

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from ._duck import LAST, Lameduck, _ms, in_request, log
+from ._duck import LAST, Lameduck, _ms, log
+from ._job import in_request
 from ._health import Health
 from ._lameduck import Exchange, Hold
 from ._notice import uncancel

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import inspect
 import json
 import logging
 import multiprocessing
@@ -14,13 +12,15 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overload
 
 from . import _hypercorn, _stacks
-from ._lameduck import Exchange, Hold, is_listening
+from ._hooks import Hook, Registered, abandon, begin, running, sentence
+from ._job import Job
+from ._lameduck import CAUSES, Exchange, Hold, is_listening
 from ._metrics import Family, families, text
 from ._notice import Notice
 from ._options import Options, check, named, seconds, whole
@@ -32,15 +32,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lameduck")
 
-Hook = Callable[[], object]
 HookFn = TypeVar("HookFn", bound=Hook)
 
 _BEAT = 0.1
 _NAMED_BLOCKERS = 10
 LAST = 2**31 - 1
 
-_running_hook: contextvars.ContextVar[str | None] = contextvars.ContextVar("lameduck_hook", default=None)
-in_request: contextvars.ContextVar[bool] = contextvars.ContextVar("lameduck_request", default=False)
 _started: weakref.WeakSet[Lameduck] = weakref.WeakSet()
 
 
@@ -51,17 +48,6 @@ class Live(Protocol):
     def blocker(self, now: int) -> dict[str, Any] | None: ...
     def end(self) -> None: ...
     def force(self) -> None: ...
-
-
-class _Registered:
-    __slots__ = ("fn", "id", "name", "once", "order", "stage", "task", "timeout")
-
-    def __init__(
-        self, id: int, stage: str, name: str, fn: Hook, order: int, timeout: float | None, once: bool
-    ) -> None:
-        self.id, self.stage, self.name, self.fn, self.order, self.timeout = id, stage, name, fn, order, timeout
-        self.once = once
-        self.task: asyncio.Task[None] | None = None
 
 
 class Lameduck:
@@ -79,7 +65,7 @@ class Lameduck:
         self._hold: Hold | None = None
         self._pid: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._hooks: dict[int, _Registered] = {}
+        self._hooks: dict[int, Registered] = {}
         self._jobs: dict[int, Job] = {}
         self._live: dict[int, Live] = {}
         # Requests that the extension keeps, as what is done with them here.
@@ -191,13 +177,13 @@ class Lameduck:
         if hold is None:
             raise RuntimeError("lameduck: the server has not started; there is nothing to shut down")
         hold.describe_cause(cause)
-        known = cause if cause in _CAUSES else "programmatic"
-        if hold.phase == "serving" or cause in _CAUSES:
+        known = cause if cause in CAUSES else "programmatic"
+        if hold.phase == "serving" or cause in CAUSES:
             hold.handle("shutdown", cause=known, ever_accepted=True)
 
     async def wait_done(self) -> dict[str, Any]:
         """Waits until everything is over, and returns the report."""
-        hook = _running_hook.get()
+        hook = running.get()
         if hook is not None:
             raise RuntimeError(f"lameduck: hook '{hook}' would wait for the end of itself")
         await self._done_notice
@@ -276,7 +262,7 @@ class Lameduck:
         if hold is None:
             raise RuntimeError("lameduck: the block was entered in another process")
         if error is not None and isinstance(error, Exception):
-            hold.describe_cause(_sentence(error))
+            hold.describe_cause(sentence(error))
             hold.handle("shutdown", cause="uncaught_exception", ever_accepted=True)
         self._server_stopped()
 
@@ -431,7 +417,7 @@ class Lameduck:
             raise TypeError(f"lameduck: {stage} hook '{name}' is a function, not {fn!r}")
         with self._lock:
             hold = self._here()
-            hook = _Registered(self._new_id(), stage, name, fn, order, limit, once or self._preparing)
+            hook = Registered(self._new_id(), stage, name, fn, order, limit, once or self._preparing)
             if hold is not None:
                 refused = self._register(hold, hook)
                 if refused is not None:
@@ -441,7 +427,7 @@ class Lameduck:
             self._hooks[hook.id] = hook
         return fn
 
-    def _register(self, hold: Hold, hook: _Registered) -> str | None:
+    def _register(self, hold: Hold, hook: Registered) -> str | None:
         return hold.handle(
             "hook_registered", hook=hook.id, stage=hook.stage, name=hook.name, order=hook.order, timeout=hook.timeout
         )
@@ -451,46 +437,7 @@ class Lameduck:
             self._next_id += 1
             return self._next_id - 1
 
-    def _run_hook(self, hook: _Registered) -> None:
-        if self._loop is not None and self._loop.is_running():
-            loop = self._loop
-
-            def begin() -> None:
-                hook.task = loop.create_task(self._run_in_loop(hook))
-
-            try:
-                loop.call_soon_threadsafe(begin)
-                return
-            except RuntimeError:
-                pass  # It was closed meanwhile.
-        threading.Thread(target=self._run_in_thread, args=(hook,), name=f"lameduck {hook.name}", daemon=True).start()
-
-    async def _run_in_loop(self, hook: _Registered) -> None:
-        _running_hook.set(hook.name)
-        try:
-            result = await _call(hook.fn)
-            if inspect.isawaitable(result):
-                await result
-        except asyncio.CancelledError:
-            self._hook_ended(hook, "it was cancelled")
-        except BaseException as error:
-            self._hook_ended(hook, _sentence(error))
-        else:
-            self._hook_ended(hook, None)
-
-    def _run_in_thread(self, hook: _Registered) -> None:
-        _running_hook.set(hook.name)
-        try:
-            result = hook.fn()
-            if inspect.isawaitable(result):
-                asyncio.run(_awaited(result))
-        except BaseException as error:
-            self._hook_ended(hook, _sentence(error))
-        else:
-            self._hook_ended(hook, None)
-
-    def _hook_ended(self, hook: _Registered, error: str | None) -> None:
-        hook.task = None
+    def _hook_ended(self, hook: Registered, error: str | None) -> None:
         if self._hold is not None:
             self._hold.handle("hook_finished", hook=hook.id, error=error)
 
@@ -555,9 +502,9 @@ class Lameduck:
         elif kind == "set_readiness":
             self._wanted = effect["ready"]
         elif kind == "run_hook":
-            self._run_hook(self._hooks[effect["hook"]])
+            begin(self._hooks[effect["hook"]], self._loop, self._hook_ended)
         elif kind == "abandon_hook":
-            self._abandon(self._hooks[effect["hook"]])
+            abandon(self._hooks[effect["hook"]], self._loop)
         elif kind == "cancel_job":
             job = self._jobs.get(effect["job"])
             if job is not None:
@@ -598,11 +545,6 @@ class Lameduck:
             return self._live.get(handle)
         return self._of_exchange(exchange)
 
-    def _abandon(self, hook: _Registered) -> None:
-        task, loop = hook.task, self._loop
-        if task is not None and loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(task.cancel)
-
     def _story(self) -> dict[str, Any] | None:
         text = self._hold.report() if self._hold is not None else None
         if text is None:
@@ -628,142 +570,12 @@ class Lameduck:
         self._done_notice._give()
 
 
-class Job:
-    """Background work that shutdown waits for, while its ``with`` or ``async with`` is open.
-
-    Shortly before the drain deadline, or when draining begins, the task that entered ``async with`` is cancelled; a thread asks
-    ``cancelled``.
-    """
-
-    def __init__(self, duck: Lameduck, name: str, on_drain: str) -> None:
-        self.name = name
-        self._on_drain = on_drain
-        self._duck = duck
-        self._id = 0
-        self._since = 0
-        self._notice = Notice()
-        self._task: asyncio.Task[object] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether it shall stop now: what is not done soon is cut."""
-        return self._notice.is_set()
-
-    def wait_cancelled(self, timeout: float | None = None) -> bool:
-        """Blocks this thread until it shall stop, at most ``timeout`` seconds. Returns whether it shall."""
-        return self._notice.wait(timeout)
-
-    def __enter__(self) -> Job:
-        self._begin()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end(error)
-
-    async def __aenter__(self) -> Job:
-        self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
-        self._begin()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._task = None
-        self._end(error)
-
-    def _begin(self) -> None:
-        duck = self._duck
-        if self._id:
-            raise RuntimeError(f"lameduck: job '{self.name}' was entered before; make one for each time")
-        with duck._lock:
-            hold = duck._here()
-            self._id, self._since = duck._new_id(), time.monotonic_ns()
-            refused = self._tell(hold) if hold is not None else None
-            if refused is not None:
-                only = " and takes only jobs that a request begins" if duck.phase == "draining" else ""
-                raise RuntimeError(f"lameduck: job '{self.name}' was refused: the process is {duck.phase}{only}")
-            duck._jobs[self._id] = self
-
-    def _tell(self, hold: Hold) -> str | None:
-        source = "request" if in_request.get() else "background"
-        return hold.handle("job_started", job=self._id, name=self.name, source=source, on_drain=self._on_drain)
-
-    def _end(self, error: BaseException | None) -> None:
-        duck = self._duck
-        outcome = "completed" if error is None else "aborted" if self.cancelled else "failed"
-        with duck._lock:
-            duck._jobs.pop(self._id, None)
-            hold = duck._here()
-        if hold is not None:
-            hold.handle("job_finished", job=self._id, outcome=outcome)
-
-    def _cancel(self) -> None:
-        self._notice._give()
-        task, loop = self._task, self._loop
-        if task is not None and loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(task.cancel)
-
-
-_CAUSES = (
-    "programmatic",
-    "peer_message",
-    "parent_gone",
-    "terminate",
-    "interrupt",
-    "uncaught_exception",
-    "unhandled_rejection",
-)
-
-
 def _no_blockers() -> dict[str, Any]:
     return {"requests": 0, "idle_connections": 0, "jobs": 0, "hooks": 0, "listeners": 0, "oldest": []}
 
 
 def _ms(nanoseconds: int) -> float:
     return round(nanoseconds / 1_000) / 1_000
-
-
-def _sentence(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-async def _call(fn: Hook) -> object:
-    """Awaits an async function; runs another one in a thread, so that it does not block the event loop."""
-    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None)):
-        return await cast("Callable[[], Awaitable[object]]", fn)()
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[object] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def settle(result: object, error: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    def run() -> None:
-        result, failed = None, None
-        try:
-            result = context.run(fn)
-        except BaseException as error:
-            failed = error if not isinstance(error, StopIteration) else RuntimeError(repr(error))
-        try:
-            loop.call_soon_threadsafe(settle, result, failed)
-        except RuntimeError:
-            pass  # The loop is closed: nobody waits any more.
-
-    # Not the loop's executor, all of whose threads may hang.
-    threading.Thread(target=run, name="lameduck call", daemon=True).start()
-    return await future
-
-
-async def _awaited(what: Awaitable[object]) -> object:
-    return await what
 
 
 def _is_worker() -> bool:

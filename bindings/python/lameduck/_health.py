@@ -8,7 +8,8 @@ import json
 import threading
 from typing import Any
 
-from ._duck import Lameduck, _call, _sentence, log
+from ._duck import Lameduck, log
+from ._hooks import call, sentence
 
 
 class Health:
@@ -61,7 +62,7 @@ class Health:
         except (asyncio.TimeoutError, TimeoutError):
             detail = f"no answer within {options.check_timeout:g} s"
         except Exception as error:
-            detail = _sentence(error)
+            detail = sentence(error)
         if detail != self._last.get(name, "ok"):
             log.warning("readiness check '%s': %s", name, detail)
         self._last[name] = detail
@@ -77,5 +78,5 @@ class Health:
 
 
 async def _asked(check: Any) -> object:
-    result = await _call(check)
+    result = await call(check)
     return await result if inspect.isawaitable(result) else result

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+CAUSES: tuple[str, ...]
+
 class Policy:
     def __new__(cls, variables: dict[str, str], /, **settings: float | int | str | bool | None) -> Policy: ...
     def describe(self) -> str: ...

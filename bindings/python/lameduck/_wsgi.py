@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ._asgi import check_app, printable
-from ._duck import Lameduck, _ms, in_request, log
+from ._duck import Lameduck, _ms, log
+from ._job import in_request
 from ._health import Health
 from ._lameduck import Hold, now
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from ._asgi import printable
-from ._duck import Lameduck, _ms, in_request, log
+from ._duck import Lameduck, _ms, log
+from ._job import in_request
 from ._health import Health
 from ._lameduck import Hold, now
 from ._notice import uncancel

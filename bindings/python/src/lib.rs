@@ -29,6 +29,13 @@ mod _lameduck {
     #[pymodule_export]
     use crate::policy::Policy;
 
+    /// `CAUSES`: every cause's name.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let names = lameduck::Cause::ALL.map(lameduck::Cause::name);
+        module.add("CAUSES", pyo3::types::PyTuple::new(module.py(), names)?)
+    }
+
     /// The clock of every `now`.
     #[pyfunction]
     fn now() -> u64 {
