@@ -1,7 +1,6 @@
 //! How a server is started.
 
 use std::ffi::{CString, c_char, c_int, c_void};
-use std::io::Write;
 use std::mem::size_of;
 
 use lameduck::{JobId, ListenerId, Phase};
@@ -251,8 +250,7 @@ impl Callbacks {
                 // SAFETY: C's function, called as the header says.
                 unsafe { log(self.data.0, level, text.as_ptr()) };
             }
-            // Somebody may have closed it: that is no reason to panic.
-            None => drop(writeln!(std::io::stderr(), "lameduck: {}", line.text)),
+            None => line.to_stderr(),
         }
     }
 

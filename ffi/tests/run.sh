@@ -35,6 +35,8 @@ for program in bad drain fuzz held hosted vectors; do build "$program" "${saniti
 "$out/bad" 2>"$out/bad.log" || { cat "$out/bad.log" >&2; exit 1; } # the panics that it injects print themselves
 "$out/hosted" 2>"$out/hosted.log" || { cat "$out/hosted.log" >&2; exit 1; } # so does a server without a log of its own
 "$out/held"
+build forked
+"$out/forked" 2>"$out/forked.log" || { cat "$out/forked.log" >&2; exit 1; } # it prints log lines
 "$out/drain"
 
 # Every function that the library exports is fuzzed.

@@ -1,4 +1,4 @@
-//! What the log says of a shutdown, and when. Pure: machine, report and time in, lines out; every driver writes them to
+//! What the log says of a shutdown, and when: machine, report and time in, lines out; every driver writes them to
 //! its log, beside what it alone knows (how a listener was fenced) and before the report, which is the last line.
 //!
 //! | line | when |
@@ -17,6 +17,7 @@ use lameduck::policy::{Origin, text};
 use lameduck::report::{BlockedAt, HookLine, Mark, Millis, Report};
 use lameduck::{Blocker, Cause, Grace, Machine, Readiness, Severity, Time};
 
+use crate::descriptor;
 use crate::waiting::{age, counts, name, one_line, several};
 
 /// How often what is waited for is said at most.
@@ -46,6 +47,18 @@ pub struct Line {
     pub level: Level,
     /// What it says.
     pub text: String,
+}
+
+impl Line {
+    /// For a server that has no log of its own. In one piece, and without std's lock on the standard error, which a fork
+    /// while another thread writes leaves locked in the child for good.
+    pub fn to_stderr(&self) {
+        // Somebody may have closed it: there is nowhere left to say so.
+        let _ = descriptor::write_all(
+            libc::STDERR_FILENO,
+            format!("lameduck: {}\n", self.text).as_bytes(),
+        );
+    }
 }
 
 /// What one log was told.

@@ -1,24 +1,15 @@
-/* Bad input: NULL, the wrong version, the wrong size, a value that is none of its enum, a contradiction, a forked child, a fault of the
- * library itself. Each gives a status and a sentence, and changes nothing. */
+/* Bad input: NULL, the wrong version, the wrong size, a value that is none of its enum, a contradiction, a fault of the library itself.
+ * Each gives a status and a sentence, and changes nothing. */
 #define _GNU_SOURCE
 #include "check.h"
 
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* Of the library when it is built for tests: the next call on this thread panics. */
 void lameduck_test_panic_next(void);
-
-#define SAYS(sentence)                                                                                                           \
-    do {                                                                                                                         \
-        if (strcmp(lameduck_last_error(), sentence) != 0) {                                                                      \
-            fprintf(stderr, "%s:%d: '%s' is not '%s'\n", __FILE__, __LINE__, lameduck_last_error(), sentence);                   \
-            abort();                                                                                                             \
-        }                                                                                                                        \
-    } while (0)
 
 static const char *const NONE[] = { NULL };
 
@@ -192,43 +183,6 @@ static void a_server_asked_for_nonsense(void) {
     close(pair[1]);
 }
 
-/* A child has the objects of its parent, and none of its threads. */
-static void a_forked_child(void) {
-    lameduck_server *server = serving();
-    lameduck_machine *machine;
-    lameduck_policy policy = unset();
-    OK(lameduck_machine_new(&policy, &machine));
-    uint64_t connection, request;
-    OK(lameduck_connection_open(server, -1, LAMEDUCK_PROTOCOL_HTTP1, NULL, &connection));
-    pid_t child = fork();
-    if (child == 0) {
-        int code;
-        IS(LAMEDUCK_FORKED, lameduck_shutdown(server, LAMEDUCK_CAUSE_TERMINATE, NULL));
-        SAYS("the server belongs to the parent process: make one in this process");
-        IS(LAMEDUCK_FORKED, lameduck_wait(server, LAMEDUCK_UNLIMITED, &code));
-        IS(LAMEDUCK_FORKED, lameduck_connection_close(server, connection));
-        IS(LAMEDUCK_FORKED, lameduck_free(server));
-        IS(LAMEDUCK_FORKED, lameduck_tick(machine, 0));
-        IS(LAMEDUCK_FORKED, lameduck_machine_free(machine));
-        OK(lameduck_request_begin(server, connection, &request)); /* in the child's copy */
-        /* It makes its own. */
-        lameduck_server *own = serving();
-        OK(lameduck_connection_open(own, -1, LAMEDUCK_PROTOCOL_HTTP1, NULL, &connection));
-        OK(lameduck_shutdown(own, LAMEDUCK_CAUSE_INTERRUPT, NULL));
-        OK(lameduck_connection_close(own, connection));
-        OK(lameduck_wait(own, UINT64_C(20000000000), &code));
-        OK(lameduck_free(own));
-        _exit(0);
-    }
-    int status;
-    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    lameduck_metrics metrics;
-    OK(lameduck_server_metrics(server, &metrics));
-    CHECK(metrics.connections == 1 && metrics.in_flight == 0);
-    OK(lameduck_machine_free(machine));
-    OK(lameduck_free(server));
-}
-
 /* What a fault of the library looks like, in each sort of call: a status, and it goes on. */
 static void a_panic(void) {
     lameduck_server *server = serving();
@@ -260,7 +214,6 @@ int main(void) {
     options_that_are_none();
     events_that_are_none();
     a_server_asked_for_nonsense();
-    a_forked_child();
     a_panic();
     size_t objects;
     OK(lameduck_objects(&objects));

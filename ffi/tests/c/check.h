@@ -31,6 +31,15 @@
 
 #define OK(call) IS(LAMEDUCK_OK, call)
 
+/* The sentence of the last call that was refused. */
+#define SAYS(sentence)                                                                                                           \
+    do {                                                                                                                         \
+        if (strcmp(lameduck_last_error(), sentence) != 0) {                                                                      \
+            fprintf(stderr, "%s:%d: '%s' is not '%s'\n", __FILE__, __LINE__, lameduck_last_error(), sentence);                   \
+            abort();                                                                                                             \
+        }                                                                                                                        \
+    } while (0)
+
 static inline uint64_t check_now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
