@@ -50,7 +50,7 @@ pub fn read(at: At<'_>) -> Result<Read, Malformed> {
             read.notes.push(format!("{}: left out {}", place.file, left.join(", ")));
         }
     } else if let Some(attributes) = at.get("Attributes") {
-        let more = attributes_of(attributes, &mut read.notes)?;
+        let more = attributes_of(Some(attributes), &mut read.notes)?;
         read.balancer.add(more);
     } else if let Some(groups) = at.either("targetGroups") {
         for group in groups.items() {
@@ -157,10 +157,7 @@ fn target_group(
     attributes: Option<At<'_>>,
     notes: &mut Vec<String>,
 ) -> Result<Balancer, Malformed> {
-    let mut balancer = match attributes {
-        Some(attributes) => attributes_of(attributes, notes)?,
-        None => Balancer::default(),
-    };
+    let mut balancer = attributes_of(attributes, notes)?;
     if balancer.deregistration.is_none() {
         balancer.deregistration = Some((Duration::from_secs(300), group.place(), false));
     }
@@ -187,10 +184,7 @@ fn load_balancer(
     attributes: Option<At<'_>>,
     notes: &mut Vec<String>,
 ) -> Result<Balancer, Malformed> {
-    let mut balancer = match attributes {
-        Some(attributes) => attributes_of(attributes, notes)?,
-        None => Balancer::default(),
-    };
+    let mut balancer = attributes_of(attributes, notes)?;
     let is_application = at.get("Type").and_then(At::text).is_none_or(|kind| kind == "application");
     if balancer.keep_alive.is_none() && is_application {
         let value = Duration::from_secs(60);
@@ -199,9 +193,12 @@ fn load_balancer(
     Ok(balancer)
 }
 
-fn attributes_of(attributes: At<'_>, notes: &mut Vec<String>) -> Result<Balancer, Malformed> {
+fn attributes_of(
+    attributes: Option<At<'_>>,
+    notes: &mut Vec<String>,
+) -> Result<Balancer, Malformed> {
     let mut balancer = Balancer::default();
-    for attribute in attributes.items() {
+    for attribute in attributes.into_iter().flat_map(At::items) {
         let key = attribute.get("Key").and_then(At::text).unwrap_or_default();
         let Some(at) = attribute.get("Value") else { continue };
         let time = |text: &str| text.parse::<u32>().ok().map(|s| Duration::from_secs(s.into()));
