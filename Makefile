@@ -65,6 +65,7 @@ test: test-rust test-ffi test-node test-python test-resources test-deploy-day te
 
 .PHONY: test-rust
 test-rust: need-cargo
+	tests/support/install.sh haproxy=haproxy nginx=nginx-light
 	cargo fmt --all --check
 	cargo clippy --workspace --features lameduck/async --all-targets --locked --quiet -- -D warnings
 	cargo test --workspace --features lameduck/async --locked --quiet
