@@ -48,7 +48,9 @@ fn exists(test: &str) -> bool {
     };
     let file =
         if file.contains('/') { format!("{file}.rs") } else { format!("core/tests/{file}.rs") };
-    read(&file).is_some_and(|source| source.contains(&format!("\nfn {name}()")))
+    read(&file).is_some_and(|source| {
+        ["\nfn ", "\npub fn "].iter().any(|start| source.contains(&format!("{start}{name}()")))
+    })
 }
 
 #[test]
