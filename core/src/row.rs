@@ -138,9 +138,17 @@ impl AtomicRow {
     ///
     /// Only whoever owns the slot may call this, and only while no connection is in it.
     pub fn open(&self, protocol: u8, handed: bool) -> u32 {
+        self.occupy(ledger::opened(protocol), handed)
+    }
+
+    /// [`open`](Self::open) and [`begin`](Self::begin) in one: a connection that is there for one request only.
+    pub fn open_with_request(&self, protocol: u8, handed: bool) -> u32 {
+        self.occupy(ledger::begin(ledger::opened(protocol)), handed)
+    }
+
+    fn occupy(&self, state: u32, handed: bool) -> u32 {
         // Relaxed: whoever gave the caller the slot ordered this after the previous connection.
         let generation = ledger::next_generation(generation(self.0.load(Ordering::Relaxed)));
-        let state = ledger::opened(protocol);
         let state = if handed { ledger::handed(state) } else { state };
         self.0.store(join(generation, state), OPEN);
         generation
@@ -153,6 +161,14 @@ impl AtomicRow {
     /// [`Stale`].
     pub fn close(&self, generation: u32) -> Result<Change, Stale> {
         self.change(generation, ledger::closed)
+    }
+
+    /// [`end`](Self::end) and [`close`](Self::close) in one, so that the hand-over finds both or neither.
+    ///
+    /// # Errors
+    /// [`Stale`].
+    pub fn close_with_request(&self, generation: u32) -> Result<Change, Stale> {
+        self.change(generation, |state| ledger::closed(ledger::end(state)))
     }
 
     /// A request begins. At [`IN_FLIGHT_MAX`](ledger::IN_FLIGHT_MAX) the count stays and the fault bit is set.

@@ -191,6 +191,20 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Full`].
     pub fn open(&self, protocol: u8) -> Result<Opened, LedgerError> {
+        self.occupy(|row, handed| row.open(protocol, handed))
+    }
+
+    /// [`open`](Self::open) and [`begin`](Self::begin) at once, for a server that knows of requests and not of their connections:
+    /// each has one of its own. Born handed over, both must be told.
+    ///
+    /// # Errors
+    /// [`LedgerError::Full`].
+    pub fn open_with_request(&self, protocol: u8) -> Result<Opened, LedgerError> {
+        self.occupy(|row, handed| row.open_with_request(protocol, handed))
+    }
+
+    #[inline]
+    fn occupy(&self, open: impl Fn(&AtomicRow, bool) -> u32) -> Result<Opened, LedgerError> {
         let mut slots = self.lock_slots();
         let index = match slots.free.pop() {
             Some(index) => index,
@@ -205,7 +219,7 @@ impl Ledger {
         // the hand-over starts to walk, or born handed.
         let handed_over = self.handed.load(Relaxed);
         let row = self.row_at(index).expect("a free slot's page exists");
-        let generation = row.open(protocol, handed_over);
+        let generation = open(row, handed_over);
         Ok(Opened { handle: word::handle(generation, index), handed_over })
     }
 
@@ -217,15 +231,31 @@ impl Ledger {
     pub fn close(&self, handle: u64) -> Result<Change, LedgerError> {
         let change = self.change(handle, AtomicRow::close)?;
         let (Change::Counted { previous } | Change::HandedOver { previous }) = change;
-        if previous.fault {
+        self.free(word::index_of(handle), previous.fault);
+        Ok(change)
+    }
+
+    /// [`end`](Self::end) and [`close`](Self::close) at once, the other half of [`open_with_request`](Self::open_with_request): what
+    /// was handed over, both must be told.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stale`].
+    pub fn close_with_request(&self, handle: u64) -> Result<Change, LedgerError> {
+        let change = self.change(handle, AtomicRow::close_with_request)?;
+        let (Change::Counted { previous } | Change::HandedOver { previous }) = change;
+        self.free(word::index_of(handle), previous.fault || previous.in_flight == 0);
+        Ok(change)
+    }
+
+    #[inline]
+    fn free(&self, index: u32, fault: bool) {
+        if fault {
             self.closed_faults.fetch_add(1, Relaxed);
         }
-        let index = word::index_of(handle);
         let mut slots = self.lock_slots();
         if !slots.callers[index as usize / PAGE_ROWS] {
             slots.free.push(index);
         }
-        Ok(change)
     }
 
     /// A request begins on the connection.

@@ -122,6 +122,33 @@ fn a_connection_that_opens_or_closes_is_told_once() {
 }
 
 #[test]
+fn a_request_with_a_connection_of_its_own_is_told_once() {
+    // Which generation was adopted with its request, and whether the second was born handed.
+    let all = [(None, true), (Some(1), true), (Some(2), false)];
+    meets(&all, || {
+        let (row, first) = row_with(1);
+        let handed = Arc::new(loom::sync::Mutex::new(false));
+        let slot = {
+            let (row, handed) = (Arc::clone(&row), Arc::clone(&handed));
+            thread::spawn(move || {
+                let closed = row.close_with_request(first).expect("open");
+                let handed = handed.lock().unwrap();
+                let second = row.open_with_request(HTTP1, *handed);
+                (is_event(closed), second, *handed)
+            })
+        };
+        *handed.lock().unwrap() = true;
+        let adopted = row.hand_over();
+        assert!(adopted.is_none_or(|(_, before)| before.in_flight == 1), "both or neither");
+        let adopted = adopted.map(|(generation, _)| generation);
+        let (ended_later, second, born_handed) = slot.join().unwrap();
+        assert_eq!(adopted == Some(first), ended_later, "adopted, so its end is an event");
+        assert_ne!(adopted == Some(second), born_handed, "adopted or told as begun");
+        (adopted, born_handed)
+    });
+}
+
+#[test]
 fn what_was_done_before_a_counted_begin_is_visible() {
     for handle in [true, false] {
         // In flight, and whether its label is seen.

@@ -36,6 +36,26 @@ fn every_change_says_what_was_before() {
 }
 
 #[test]
+fn a_connection_for_one_request_opens_and_closes_with_it() {
+    let row = AtomicRow::default();
+    let first = row.open_with_request(WEBSOCKET, false);
+    let (generation, opened) = row.read();
+    assert_eq!((generation, opened.open, opened.in_flight), (first, true, 1));
+    assert_eq!((opened.protocol, opened.handed, opened.fault), (WEBSOCKET, false, false));
+    assert_eq!(counted(row.close_with_request(first)).in_flight, 1);
+    let (_, closed) = row.read();
+    assert_eq!((closed.open, closed.in_flight, closed.fault), (false, 0, false));
+    assert_eq!(row.close_with_request(first), Err(Stale));
+    let second = row.open_with_request(HTTP1, true);
+    assert_ne!(first, second);
+    assert_eq!(row.hand_over(), None, "born handed");
+    assert!(matches!(row.close_with_request(second), Ok(Change::HandedOver { .. })));
+    let (row, generation) = self::opened();
+    assert_eq!(counted(row.close_with_request(generation)).in_flight, 0);
+    assert!(row.read().1.fault, "it had no request");
+}
+
+#[test]
 fn a_stale_generation_changes_nothing() {
     let (row, old) = opened();
     counted(row.close(old));
@@ -48,7 +68,7 @@ fn a_stale_generation_changes_nothing() {
         for change in [row.begin(stale), row.end(stale), row.announce(stale), row.close(stale)] {
             assert_eq!(change, Err(Stale));
         }
-        assert_eq!(upgraded, Err(Stale));
+        assert_eq!((upgraded, row.close_with_request(stale)), (Err(Stale), Err(Stale)));
     }
     assert_eq!(row.read(), before);
     counted(row.close(new));

@@ -47,6 +47,7 @@ fn a_stale_handle_is_refused_and_changes_nothing() {
         assert_eq!(ledger.announce(handle), stale);
         assert_eq!(ledger.upgrade(handle, WEBSOCKET), stale);
         assert_eq!(ledger.close(handle), stale);
+        assert_eq!(ledger.close_with_request(handle), stale);
         assert_eq!(ledger.row(handle), Err(LedgerError::Stale { handle }));
     }
     assert_eq!(ledger.row(new), before);
@@ -63,6 +64,33 @@ fn a_double_end_is_a_fault_that_outlives_the_connection() {
     assert_eq!(ledger.totals(), Totals { connections: 1, in_flight: 0, faults: 1 });
     counted(ledger.close(handle));
     assert_eq!(ledger.totals(), Totals { connections: 0, in_flight: 0, faults: 1 });
+}
+
+#[test]
+fn a_request_may_have_a_connection_of_its_own() {
+    let ledger = Ledger::new(Spacing::Line);
+    let counted_one = ledger.open_with_request(HTTP1).unwrap();
+    let adopted_one = ledger.open_with_request(HTTP1).unwrap();
+    assert!(!counted_one.handed_over);
+    assert_eq!(ledger.totals(), Totals { connections: 2, in_flight: 2, faults: 0 });
+    assert_eq!(counted(ledger.close_with_request(counted_one.handle)).in_flight, 1);
+    let mut adopted = Vec::new();
+    ledger.hand_over(|handle, row| adopted.push((handle, row.in_flight))).unwrap();
+    assert_eq!(adopted, [(adopted_one.handle, 1)]);
+    let late = ledger.open_with_request(HTTP1).unwrap();
+    assert!(late.handed_over);
+    assert_eq!(
+        word::index_of(late.handle),
+        word::index_of(counted_one.handle),
+        "the slot is used again"
+    );
+    for handle in [adopted_one.handle, late.handle] {
+        assert_eq!(handed_over(ledger.close_with_request(handle)).in_flight, 1);
+    }
+    assert_eq!(ledger.totals(), Totals::default());
+    let idle = ledger.open(HTTP1).unwrap().handle;
+    handed_over(ledger.close_with_request(idle));
+    assert_eq!(ledger.totals().faults, 1, "an end without a begin");
 }
 
 #[test]
@@ -162,7 +190,7 @@ fn snapshot_and_events_balance_under_threads() {
                         // (handle, change of the count or of being open) that became events
                         let mut requests = Vec::new();
                         let mut connections = Vec::new();
-                        let mut note = |handle, change, outcome: Change| {
+                        let note = |requests: &mut Vec<_>, handle, change, outcome: Change| {
                             if let Change::HandedOver { .. } = outcome {
                                 requests.push((handle, change));
                             }
@@ -172,23 +200,33 @@ fn snapshot_and_events_balance_under_threads() {
                         while !stop.load(Relaxed) {
                             step = step.wrapping_mul(6_364_136_223_846_793_005) + 1;
                             let handle = shared[(step >> 33) % CONNECTIONS];
-                            note(handle, 1, ledger.begin(handle).unwrap());
+                            note(&mut requests, handle, 1, ledger.begin(handle).unwrap());
+                            let whole = ledger.open_with_request(HTTP1).unwrap();
+                            if whole.handed_over {
+                                connections.push((whole.handle, 1));
+                                requests.push((whole.handle, 1));
+                            }
+                            let closed = ledger.close_with_request(whole.handle).unwrap();
+                            if let Change::HandedOver { .. } = closed {
+                                connections.push((whole.handle, -1));
+                                requests.push((whole.handle, -1));
+                            }
                             let own = ledger.open(HTTP1).unwrap();
                             if own.handed_over {
                                 connections.push((own.handle, 1));
                             }
-                            note(own.handle, 1, ledger.begin(own.handle).unwrap());
-                            note(own.handle, -1, ledger.end(own.handle).unwrap());
+                            note(&mut requests, own.handle, 1, ledger.begin(own.handle).unwrap());
+                            note(&mut requests, own.handle, -1, ledger.end(own.handle).unwrap());
                             if let Change::HandedOver { .. } = ledger.close(own.handle).unwrap() {
                                 connections.push((own.handle, -1));
                             }
                             if !step.is_multiple_of(3) {
-                                note(handle, -1, ledger.end(handle).unwrap());
+                                note(&mut requests, handle, -1, ledger.end(handle).unwrap());
                             } else {
                                 let other = shared[(step >> 20) % CONNECTIONS];
-                                note(other, 1, ledger.begin(other).unwrap());
-                                note(other, -1, ledger.end(other).unwrap());
-                                note(handle, -1, ledger.end(handle).unwrap());
+                                note(&mut requests, other, 1, ledger.begin(other).unwrap());
+                                note(&mut requests, other, -1, ledger.end(other).unwrap());
+                                note(&mut requests, handle, -1, ledger.end(handle).unwrap());
                             }
                         }
                         (requests, connections)
