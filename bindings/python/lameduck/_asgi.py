@@ -10,14 +10,15 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from ._duck import LAST, Lameduck, _ms, log
-from ._job import in_request
+from ._job import enter_request
 from ._health import Health
-from ._lameduck import Exchange, Hold
+from ._lameduck import Exchange, Hold, ShortWay, leave
 from ._notice import uncancel
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from ._lameduck import Answer
     from ._options import Options
 
 Scope = MutableMapping[str, Any]
@@ -25,6 +26,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Begin = Callable[[Scope, Send, Any], "Answer | None"]
 
 CLOSE = (b"connection", b"close")
 REASON = "the server is restarting"
@@ -43,7 +45,8 @@ class AsgiApp:
         self._app = app
         self.lameduck = duck
         self._health = Health(duck)
-        self._way = ShortWay(app, self._health.paths)
+        # While serving: what an HTTP request begins with, the application, and the loop of its tasks.
+        self._way: tuple[Begin, Application, asyncio.AbstractEventLoop] | None = None
         duck._of_exchange = lambda exchange: Request(exchange, duck)
         duck._told_of_phases.append(self._enter)
 
@@ -54,50 +57,83 @@ class AsgiApp:
         return getattr(self._app, name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # While serving, what this costs is paid for each request: no frame and no call more than it takes.
+        # While serving, what this costs is paid for each request: no frame, no call and no attribute more than it takes.
+        way = self._way
+        if way is not None:
+            begin, app, loop = way
+            answer = begin(scope, send, task_in(loop))
+            if answer is not None:
+                try:
+                    enter_request(True)
+                    await app(scope, receive, answer)
+                except BaseException as error:
+                    if not await self._ended_here(answer.__self__, error):
+                        raise
+                else:
+                    refusal = leave(answer)
+                    if refusal is not None:
+                        # The server cuts the connection of an application that has left.
+                        await refusal
+                return
         kind = scope["type"]
         if kind == "http":
-            way = self._way
-            hold = way.hold
-            if hold is None or scope["path"] in way.probes:
-                hold = self.lameduck._hold or self._start_late()
-                if await self._answered(scope, receive, send, hold):
-                    return
-                assert hold is not None
-            in_request.set(True)
-            loop = way.loop
-            exchange, answer = hold.begin(scope, send, self, None if loop is None else task_in(loop))
-            if way.hold is None:
-                self._came_late(exchange, hold)
-            raised = True
-            try:
-                await way.app(scope, receive, answer)
-                raised = False
-            except asyncio.CancelledError:
-                request = Request(exchange, self.lameduck)
-                if not request.was_cancelled_here():
-                    raise
-                await request.finish_early()
-            finally:
-                refusal = exchange.leave(raised)
-                if refusal is not None:
-                    # The server cuts the connection of an application that has left.
-                    await refusal
+            await self._long_way(scope, receive, send)
         elif kind == "websocket":
-            in_request.set(True)
+            enter_request(True)
             await self._websocket(scope, receive, send)
         elif kind == "lifespan":
             await self._lifespan(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
+    async def _long_way(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request that is more than to be counted, or that comes before the start or after it."""
+        duck = self.lameduck
+        hold = duck._hold or self._start_late()
+        if await self._answered(scope, receive, send, hold):
+            return
+        assert hold is not None
+        enter_request(True)
+        answer = hold.begin(scope, send, self, _current_task())
+        exchange = answer.__self__
+        if duck._draining:
+            self.came_late(exchange)
+        try:
+            await self._app(scope, receive, answer)
+        except BaseException as error:
+            if not await self._ended_here(exchange, error):
+                raise
+        else:
+            refusal = exchange.leave(False)
+            if refusal is not None:
+                await refusal
+
+    async def _ended_here(self, exchange: Exchange, error: BaseException) -> bool:
+        """The application has raised this. Returns whether it was cancelled because its time is over, and for nothing else."""
+        raised = True
+        try:
+            request = Request(exchange, self.lameduck)
+            if isinstance(error, asyncio.CancelledError) and request.was_cancelled_here():
+                await request.finish_early()
+                raised = False
+        finally:
+            refusal = exchange.leave(raised)
+            if refusal is not None:
+                await refusal
+        return not raised
+
     def _enter(self, phase: str) -> None:
         """Between the start and the drain a request takes the short way."""
-        duck, way = self.lameduck, self._way
-        way.hold, way.loop = (duck._hold if phase == "serving" else None), duck._loop
+        hold, loop = self.lameduck._hold, self.lameduck._loop
+        if phase == "serving" and isinstance(hold, Hold) and loop is not None:
+            self._way = ShortWay(hold, self, self._health.paths).begin, self._app, loop
+        else:
+            self._way = None
 
-    def _came_late(self, exchange: Exchange, hold: Hold) -> None:
-        if self.lameduck._draining:
+    def came_late(self, exchange: Exchange) -> None:
+        """It began while draining, or just before."""
+        hold = self.lameduck._hold
+        if hold is not None:
             Request(exchange, self.lameduck).describe(hold)
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send, hold: Hold | None) -> bool:
@@ -111,11 +147,11 @@ class AsgiApp:
         elif hold is None:
             await self._app(scope, receive, send)
         elif duck._draining and duck._options.policy.refuses:
-            exchange, _ = hold.begin(scope, send, self, None)
+            answer = hold.begin(scope, send, self, None)
             try:
                 await unavailable(scope, send)
             finally:
-                exchange.end_as("refused")
+                answer.__self__.end_as("refused")
         else:
             return False
         return True
@@ -187,18 +223,6 @@ class AsgiApp:
             await send({"type": "lifespan.shutdown.complete"})
         else:
             await send({"type": "lifespan.shutdown.failed", "message": inner.failure})
-
-
-class ShortWay:
-    """What a request needs while serving. An object of its own, because each attribute of one that has `__getattr__` costs more."""
-
-    __slots__ = ("app", "hold", "loop", "probes")
-
-    def __init__(self, app: Application, probes: dict[str, str]) -> None:
-        self.app = app
-        self.probes = probes
-        self.hold: Hold | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
 
 
 class InnerLifespan:

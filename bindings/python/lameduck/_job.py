@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ._duck import Lameduck
 
 in_request: contextvars.ContextVar[bool] = contextvars.ContextVar("lameduck_request", default=False)
+enter_request = in_request.set
 
 
 class Job:

@@ -99,8 +99,8 @@ class VirtualHold:
 
     # Of the application.
 
-    def begin(self, scope: Any, send: Any, app: Any, task: Any) -> tuple[Uncounted, Any]:
-        return Uncounted(scope, send), send
+    def begin(self, scope: Any, send: Any, app: Any, task: Any) -> Any:
+        return Uncounted(scope, send).answer
 
     def exchange(self, handle: int) -> None:
         return None
@@ -139,6 +139,9 @@ class Uncounted:
     def __init__(self, scope: Any, send: Any) -> None:
         self.scope = scope
         self.send = send
+
+    def answer(self, message: Any) -> Any:
+        return self.send(message)
 
     def leave(self, raised: bool) -> None: ...
     def end_as(self, outcome: str) -> None: ...

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._asgi import check_app, printable
 from ._duck import Lameduck, _ms, log
-from ._job import in_request
+from ._job import enter_request
 from ._health import Health
 from ._lameduck import Hold, now
 
@@ -43,7 +43,7 @@ class WsgiApp:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         duck = self.lameduck
         hold = duck._hold or self._start_late(environ)
-        in_request.set(True)
+        enter_request(True)
         probe = self._health.probe(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""))
         if probe is not None:
             ok, text = self._health.answer_in_thread(probe)

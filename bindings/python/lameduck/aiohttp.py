@@ -10,7 +10,7 @@ from aiohttp import web
 
 from ._asgi import printable
 from ._duck import Lameduck, _ms, log
-from ._job import in_request
+from ._job import enter_request
 from ._health import Health
 from ._lameduck import Hold, now
 from ._notice import uncancel
@@ -41,7 +41,7 @@ def attach(app: web.Application, **policy: Unpack[Options]) -> Lameduck:
         if probe is not None:
             ok, body = await health.answer(probe)
             return _json(200 if ok else 503, body)
-        in_request.set(True)
+        enter_request(True)
         hold = duck._hold or duck._start_late(asyncio.get_running_loop())
         if hold is None:
             return await handler(request)

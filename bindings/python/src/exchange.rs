@@ -1,22 +1,21 @@
 //! One HTTP request in flight: what each request pays for while serving. Everything else is in `_asgi.py`, which derives from it.
 
-use std::cell::UnsafeCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicBool,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lameduck::Outcome;
 use lameduck_host::clock;
-use pyo3::exceptions::{PyKeyError, PyRuntimeError};
+use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use pyo3::{ffi, intern};
 
 use crate::convert;
-use crate::hold::Hold;
+use crate::method::{self, Method};
+use crate::short_way::ShortWay;
 
 /// A body of so many bytes is taken by a server at once, if it is the first of its answer; a longer one may have to wait for its
 /// reader.
@@ -25,14 +24,12 @@ const TAKEN_AT_ONCE: usize = 16 * 1024;
 /// What the extension knows of the request.
 #[pyclass(frozen, module = "lameduck._lameduck")]
 pub(crate) struct Exchange {
+    way: Py<ShortWay>,
     #[pyo3(get)]
     scope: Py<PyAny>,
     /// The server's.
     #[pyo3(get)]
     send: Py<PyAny>,
-    /// Has `send_late` and `send_last`, for what is not done here.
-    app: Py<PyAny>,
-    hold: Py<Hold>,
     /// The task that it runs in.
     #[pyo3(get)]
     task: Option<Py<PyAny>>,
@@ -40,7 +37,8 @@ pub(crate) struct Exchange {
     #[pyo3(get)]
     since: u64,
     handle: u64,
-    headers: OnceLock<Py<PyAny>>,
+    /// Set once. (A `OnceLock` takes longer than all else that is done with the head of an answer.)
+    headers: Mutex<Option<Py<PyAny>>>,
     begun: AtomicBool,
     /// Part of the body was sent, and more will come.
     goes_on: AtomicBool,
@@ -54,27 +52,39 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(
-        (scope, send, app): (Py<PyAny>, Py<PyAny>, Py<PyAny>),
-        hold: Py<Hold>,
-        task: Option<Py<PyAny>>,
-        handle: u64,
-    ) -> Self {
-        Self {
-            scope,
-            send,
-            app,
-            hold,
-            task,
+    /// It begins, and is counted and kept from now on.
+    pub(crate) fn begin<'py>(
+        way: &Bound<'py, ShortWay>,
+        scope: &Bound<'py, PyAny>,
+        send: &Bound<'py, PyAny>,
+        task: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let hold = way.get().hold.get();
+        let handle = hold.request_began();
+        let exchange = Self {
+            way: way.clone().unbind(),
+            scope: scope.clone().unbind(),
+            send: send.clone().unbind(),
+            task: task.map(|task| task.clone().unbind()),
             since: clock::now_ns(),
             handle,
-            headers: OnceLock::new(),
+            headers: Mutex::new(None),
             begun: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
             over: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             forced: AtomicBool::new(false),
             refusal: OnceLock::new(),
+        };
+        match Bound::new(way.py(), exchange) {
+            Ok(exchange) => {
+                hold.keep(handle, exchange.clone().unbind());
+                Ok(exchange)
+            }
+            Err(error) => {
+                hold.request_ended(handle, Outcome::Completed);
+                Err(error)
+            }
         }
     }
 }
@@ -89,13 +99,13 @@ impl Exchange {
         }
         // What raises before it answers is answered 500 by the server; what has begun and did not end has lost its client.
         let answered = raised && !self.begun.load(Relaxed);
-        self.finish(if answered { Outcome::Completed } else { Outcome::ClientGone });
+        self.finish(py, if answered { Outcome::Completed } else { Outcome::ClientGone });
         None
     }
 
     /// It has ended; the first word counts.
-    fn end_as(&self, outcome: &str) -> PyResult<()> {
-        self.finish(convert::named("outcome", outcome)?);
+    fn end_as(&self, py: Python<'_>, outcome: &str) -> PyResult<()> {
+        self.finish(py, convert::named("outcome", outcome)?);
         Ok(())
     }
 
@@ -124,7 +134,10 @@ impl Exchange {
     fn note_start(&self, message: &Bound<'_, PyAny>) -> PyResult<()> {
         self.begun.store(true, Release);
         if let Some(headers) = optional(message, intern!(message.py(), "headers"))? {
-            let _ = self.headers.set(headers.unbind());
+            let mut kept = self.kept_headers();
+            if kept.is_none() {
+                *kept = Some(headers.unbind());
+            }
         }
         Ok(())
     }
@@ -138,7 +151,7 @@ impl Exchange {
     /// The application's headers, once the answer has begun.
     #[getter]
     fn headers(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.headers.get().map(|headers| headers.clone_ref(py))
+        self.kept_headers().as_ref().map(|headers| headers.clone_ref(py))
     }
 
     #[getter]
@@ -160,21 +173,16 @@ impl Exchange {
 }
 
 impl Exchange {
-    /// The application's `send`, a function of one message. Not a method that the macros make: for these the interpreter makes a
-    /// tuple of what it passes, twice a request.
+    /// The application's `send`, a function of one message. Without it the request is over.
     pub(crate) fn sender<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        static DEFINITION: Definition = Definition(UnsafeCell::new(ffi::PyMethodDef {
-            ml_name: c"send".as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunction: send },
-            ml_flags: ffi::METH_O,
-            ml_doc: c"Takes one message of the answer.".as_ptr(),
-        }));
-        let module = std::ptr::null_mut();
-        // SAFETY: the definition lives for ever, and `slf` is what `send` expects.
-        unsafe {
-            let made = ffi::PyCFunction_NewEx(DEFINITION.0.get(), slf.as_ptr(), module);
-            Bound::from_owned_ptr_or_err(slf.py(), made)
-        }
+        static SEND: Method = Method::of_one(c"send", send);
+        SEND.bound(slf).inspect_err(|_| slf.get().finish(slf.py(), Outcome::Completed))
+    }
+
+    /// `leave(answer)`: the application has returned, which called this function to answer. See [`leave`](Self::leave).
+    pub(crate) fn leaver(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        static LEAVE: Method = Method::of_one(c"leave", leave);
+        LEAVE.bound(&py.None().into_bound(py))
     }
 
     fn take<'py>(
@@ -182,8 +190,9 @@ impl Exchange {
         message: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        if this.hold.get().is_draining() {
-            return this.app.bind(py).call_method1(intern!(py, "send_late"), (slf, message));
+        let way = this.way.get();
+        if way.hold.get().is_draining() {
+            return way.app.bind(py).call_method1(intern!(py, "send_late"), (slf, message));
         }
         let kind = match message.cast::<PyDict>() {
             Ok(dict) => dict.get_item(intern!(py, "type"))?,
@@ -200,14 +209,14 @@ impl Exchange {
                 false
             }
             "http.response.body" if !this.goes_on.load(Relaxed) && is_short(message)? => {
-                this.finish(Outcome::Completed);
+                this.finish(py, Outcome::Completed);
                 false
             }
             "http.response.body" | "http.response.pathsend" => true,
             _ => false,
         };
         if is_last {
-            return this.app.bind(py).call_method1(intern!(py, "send_last"), (slf, message));
+            return way.app.bind(py).call_method1(intern!(py, "send_last"), (slf, message));
         }
         let end = std::ptr::null_mut::<ffi::PyObject>();
         // SAFETY: both are objects, and the list of arguments ends. It makes no tuple, as `call1` does.
@@ -217,17 +226,16 @@ impl Exchange {
         }
     }
 
-    fn finish(&self, outcome: Outcome) {
+    fn kept_headers(&self) -> MutexGuard<'_, Option<Py<PyAny>>> {
+        self.headers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn finish(&self, py: Python<'_>, outcome: Outcome) {
         if !self.over.swap(true, AcqRel) {
-            self.hold.get().end_exchange(self.handle, outcome);
+            self.way.get().hold.get().end_exchange(py, self.handle, outcome);
         }
     }
 }
-
-/// A method's definition is never written to, but the interpreter asks for a pointer that could.
-struct Definition(UnsafeCell<ffi::PyMethodDef>);
-// SAFETY: see above.
-unsafe impl Sync for Definition {}
 
 /// # Safety
 /// The interpreter calls it, with an [`Exchange`] and an object.
@@ -235,23 +243,29 @@ unsafe extern "C" fn send(
     slf: *mut ffi::PyObject,
     message: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls it, so this thread is attached to it; both live while it does.
-    let (py, slf, message) = unsafe {
-        let py = Python::assume_attached();
-        (py, Bound::from_borrowed_ptr(py, slf), Bound::from_borrowed_ptr(py, message))
-    };
-    let taken = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: `sender` bound it to one.
-        Exchange::take(unsafe { slf.cast_unchecked::<Exchange>() }, &message)
-    }));
-    let bug = |_| Err(PyRuntimeError::new_err("lameduck: a bug, see what was printed"));
-    let taken = taken.unwrap_or_else(bug);
-    match taken {
-        Ok(awaitable) => awaitable.into_ptr(),
-        Err(error) => {
-            error.restore(py);
-            std::ptr::null_mut()
-        }
+    // SAFETY: the interpreter calls it with two objects that live meanwhile, and `sender` bound it to an `Exchange`.
+    unsafe {
+        method::call(|py| {
+            let slf = Borrowed::from_ptr(py, slf).cast_unchecked::<Exchange>();
+            Exchange::take(&slf, &Borrowed::from_ptr(py, message))
+        })
+    }
+}
+
+/// # Safety
+/// The interpreter calls it, with an object.
+unsafe extern "C" fn leave(
+    _: *mut ffi::PyObject,
+    answer: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls it with an object that lives meanwhile. Of one that is no function `PyCFunction_GetSelf` raises.
+    unsafe {
+        method::call(|py| {
+            let exchange = ffi::PyCFunction_GetSelf(answer);
+            let exchange = Borrowed::from_ptr_or_err(py, exchange)?;
+            let refusal = exchange.cast::<Exchange>()?.get().leave(py, false);
+            Ok(refusal.unwrap_or_else(|| py.None()).into_bound(py))
+        })
     }
 }
 

@@ -12,12 +12,15 @@ use lameduck_host::log_lines::{Level, LogLines};
 use lameduck_host::report_file::ReportFile;
 use lameduck_host::start::StartError;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use crate::exchange::Exchange;
+use crate::method::{self, Method};
 use crate::outbox::Outbox;
 use crate::policy::Policy;
+use crate::short_way::ShortWay;
 use crate::{convert, effect, event};
 
 /// What a request is called on the connection that stands for it: a server tells its application of requests, not of
@@ -54,12 +57,26 @@ impl Hold {
         self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn end_exchange(&self, handle: u64, outcome: Outcome) {
-        let ended =
-            self.exchanges().get_mut(word::index_of(handle) as usize).and_then(Option::take);
-        self.end_request(handle, outcome);
-        // Not under the lock: what it holds may be the last of its kind, and run whatever Python code.
-        drop(ended);
+    /// From now on it is found by its handle.
+    pub(crate) fn keep(&self, handle: u64, exchange: Py<Exchange>) {
+        if handle != 0 {
+            let index = word::index_of(handle) as usize;
+            let mut exchanges = self.exchanges();
+            if exchanges.len() <= index {
+                exchanges.resize_with(index + 1, || None);
+            }
+            exchanges[index] = Some(exchange);
+        }
+    }
+
+    pub(crate) fn end_exchange(&self, py: Python<'_>, handle: u64, outcome: Outcome) {
+        if handle != 0 {
+            let index = word::index_of(handle) as usize;
+            let ended = self.exchanges().get_mut(index).and_then(Option::take);
+            self.request_ended(handle, outcome);
+            // Not under the lock: what it holds may be the last of its kind, and run whatever Python code.
+            drop(ended.map(|ended| ended.into_bound(py)));
+        }
     }
 
     /// Whether requests have more to do than to be counted.
@@ -67,28 +84,79 @@ impl Hold {
         self.draining.load(Relaxed)
     }
 
-    fn end_request(&self, handle: u64, outcome: Outcome) {
-        if let Ok(Change::HandedOver { .. }) = self.ledger.end(handle) {
-            let connection = ConnectionId(handle);
-            let (request, flushed) = (THE_REQUEST, true);
-            self.tell(Event::RequestFinished { connection, request, outcome, flushed });
-        }
-        self.closed(handle);
-    }
-
-    fn opened(&self, protocol: Protocol, word: u8) -> u64 {
-        let Ok(opened) = self.ledger.open(word) else { return 0 };
+    /// A request begins. Returns its handle, 0 when there are too many to count.
+    pub(crate) fn request_began(&self) -> u64 {
+        let Ok(opened) = self.ledger.open_with_request(HTTP1) else { return 0 };
         if opened.handed_over {
-            let connection = ConnectionId(opened.handle);
-            self.tell(Event::ConnectionOpened { connection, protocol });
+            let (connection, request) = (ConnectionId(opened.handle), THE_REQUEST);
+            self.tell(Event::ConnectionOpened { connection, protocol: Protocol::Http1 });
+            self.tell(Event::RequestStarted { connection, request, kind: RequestKind::Ordinary });
         }
         opened.handle
     }
 
-    fn closed(&self, handle: u64) {
-        if let Ok(Change::HandedOver { .. }) = self.ledger.close(handle) {
-            self.tell(Event::ConnectionClosed { connection: ConnectionId(handle) });
+    /// It has ended.
+    pub(crate) fn request_ended(&self, handle: u64, outcome: Outcome) {
+        if let Ok(Change::HandedOver { .. }) = self.ledger.close_with_request(handle) {
+            let (connection, request, flushed) = (ConnectionId(handle), THE_REQUEST, true);
+            self.tell(Event::RequestFinished { connection, request, outcome, flushed });
+            self.tell(Event::ConnectionClosed { connection });
         }
+    }
+
+    /// Makes methods of what every request of other servers pays for.
+    pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
+        static BEGAN: Method = Method::of_none(c"request_began", request_began);
+        static ENDED: Method = Method::of_several(c"request_ended", request_ended);
+        let class = py.get_type::<Self>();
+        BEGAN.add_to("request_began", &class)?;
+        ENDED.add_to("request_ended", &class)
+    }
+}
+
+/// A handle of Python's. `extract` takes longer than all the rest of an end: what it calls is for numbers of any length.
+fn handle_of(handle: &Bound<'_, PyAny>) -> PyResult<u64> {
+    if size_of::<usize>() < size_of::<u64>() {
+        return handle.extract();
+    }
+    // SAFETY: it is an object. What is no such number gives the highest, and an exception.
+    let found = unsafe { ffi::PyLong_AsSize_t(handle.as_ptr()) };
+    let refused = if found == usize::MAX { PyErr::take(handle.py()) } else { None };
+    refused.map_or(Ok(found as u64), Err)
+}
+
+/// # Safety
+/// The interpreter calls it, with a [`Hold`].
+unsafe extern "C" fn request_began(
+    slf: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls it as a method of that class.
+    unsafe {
+        method::call(|py| {
+            let slf = Borrowed::from_ptr(py, slf).cast_unchecked::<Hold>();
+            let handle = slf.get().request_began();
+            Bound::from_owned_ptr_or_err(py, ffi::PyLong_FromUnsignedLongLong(handle))
+        })
+    }
+}
+
+/// # Safety
+/// The interpreter calls it, with a [`Hold`] and its arguments.
+unsafe extern "C" fn request_ended(
+    slf: *mut ffi::PyObject,
+    given: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls it as a method of that class.
+    unsafe {
+        method::call(|py| {
+            let [handle, outcome] = method::arguments(py, "request_ended", given, count)?;
+            let slf = Borrowed::from_ptr(py, slf).cast_unchecked::<Hold>();
+            let outcome = convert::named("outcome", outcome.cast::<PyString>()?.to_str()?)?;
+            slf.get().request_ended(handle_of(&handle)?, outcome);
+            Ok(py.None().into_bound(py))
+        })
     }
 }
 
@@ -186,28 +254,16 @@ impl Hold {
         }
     }
 
-    /// An HTTP request begins: returns it, and the function that its application calls with the messages of its answer. `app` has `send_late` and `send_last`.
-    fn begin(
-        slf: &Bound<'_, Self>,
-        scope: Py<PyAny>,
-        send: Py<PyAny>,
+    /// An HTTP request begins that goes the long way: returns what the `begin` of a [`ShortWay`] does.
+    fn begin<'py>(
+        slf: &Bound<'py, Self>,
+        scope: &Bound<'py, PyAny>,
+        send: &Bound<'py, PyAny>,
         app: Py<PyAny>,
-        task: Option<Py<PyAny>>,
-    ) -> PyResult<(Py<Exchange>, Py<PyAny>)> {
-        let (py, this) = (slf.py(), slf.get());
-        let handle = this.request_began();
-        let exchange = Exchange::new((scope, send, app), slf.clone().unbind(), task, handle);
-        let exchange = Py::new(py, exchange)?;
-        if handle != 0 {
-            let index = word::index_of(handle) as usize;
-            let mut exchanges = this.exchanges();
-            if exchanges.len() <= index {
-                exchanges.resize_with(index + 1, || None);
-            }
-            exchanges[index] = Some(exchange.clone_ref(py));
-        }
-        let sender = Exchange::sender(exchange.bind(py))?.unbind();
-        Ok((exchange, sender))
+        task: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let way = Bound::new(slf.py(), ShortWay::new(slf.clone().unbind(), app, None))?;
+        Exchange::sender(&Exchange::begin(&way, scope, send, task.as_ref())?)
     }
 
     /// The one with this handle, if it is in flight.
@@ -222,31 +278,21 @@ impl Hold {
         self.exchanges().iter().flatten().map(|exchange| exchange.clone_ref(py)).collect()
     }
 
-    /// A request begins. Returns its handle, 0 when there are too many to count.
-    fn request_began(&self) -> u64 {
-        let handle = self.opened(Protocol::Http1, HTTP1);
-        if let Ok(Change::HandedOver { .. }) = self.ledger.begin(handle) {
-            let connection = ConnectionId(handle);
-            let kind = RequestKind::Ordinary;
-            self.tell(Event::RequestStarted { connection, request: THE_REQUEST, kind });
-        }
-        handle
-    }
-
-    /// It has ended.
-    fn request_ended(&self, handle: u64, outcome: &str) -> PyResult<()> {
-        self.end_request(handle, convert::named("outcome", outcome)?);
-        Ok(())
-    }
-
     /// A WebSocket opens. Returns its handle, 0 when there are too many to count.
     fn websocket_opened(&self) -> u64 {
-        self.opened(Protocol::Websocket, WEBSOCKET)
+        let Ok(opened) = self.ledger.open(WEBSOCKET) else { return 0 };
+        if opened.handed_over {
+            let (connection, protocol) = (ConnectionId(opened.handle), Protocol::Websocket);
+            self.tell(Event::ConnectionOpened { connection, protocol });
+        }
+        opened.handle
     }
 
     /// It has closed.
     fn websocket_closed(&self, handle: u64) {
-        self.closed(handle);
+        if let Ok(Change::HandedOver { .. }) = self.ledger.close(handle) {
+            self.tell(Event::ConnectionClosed { connection: ConnectionId(handle) });
+        }
     }
 
     /// Whether a response to this peer, a number that is its own, shall say now that its connection closes.

@@ -12,8 +12,10 @@ mod event;
 mod exchange;
 mod hold;
 mod machine;
+mod method;
 mod outbox;
 mod policy;
+mod short_way;
 
 /// The module `lameduck._lameduck`.
 #[pyo3::pymodule(gil_used = false)]
@@ -28,10 +30,14 @@ mod _lameduck {
     use crate::machine::Machine;
     #[pymodule_export]
     use crate::policy::Policy;
+    #[pymodule_export]
+    use crate::short_way::ShortWay;
 
     /// `CAUSES`: every cause's name.
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::hold::Hold::add_methods(module.py())?;
+        module.add("leave", crate::exchange::Exchange::leaver(module.py())?)?;
         let names = lameduck::Cause::ALL.map(lameduck::Cause::name);
         module.add("CAUSES", pyo3::types::PyTuple::new(module.py(), names)?)
     }
