@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Instructions that a request costs, counted by valgrind, which no busy machine disturbs. Prints a table in Markdown.
 
-Each case is run with two numbers of rounds; what the difference costs is the rounds'.
+Each case is run with two numbers of rounds; what the difference costs is the rounds'. `passed` and `marked` are what any wrapper
+costs that is an object with an `async def __call__`, and that marks what runs in a request.
 """
 
 import asyncio
+import contextvars
+import os
 import re
 import socket
 import subprocess
@@ -32,11 +35,11 @@ def scope():
     return {"type": "http", "method": "GET", "path": "/", "http_version": "1.1", "client": ("127.0.0.1", 5), "headers": []}
 
 
-def application(wrapped):
+def application(name):
     import app
 
-    if not wrapped:
-        return app.bare
+    if name != "lameduck":
+        return getattr(app, name)
     import lameduck
 
     server = lameduck.asgi(app.bare, signals=[])
@@ -44,10 +47,15 @@ def application(wrapped):
     return server
 
 
-async def requests(rounds, wrapped):
-    app = application(wrapped)
+async def requests(rounds, name):
+    app = application(name)
     for _ in range(rounds):
-        await app(scope(), None, no_send)
+        # In a context of its own, as in a server.
+        request = app(scope(), None, no_send)
+        try:
+            contextvars.copy_context().run(request.send, None)
+        except StopIteration:
+            continue
 
 
 async def by_hand(rounds):
@@ -59,7 +67,7 @@ async def by_hand(rounds):
 
 
 async def by_the_extension(rounds):
-    hold = application(True).lameduck._hold
+    hold = application("lameduck").lameduck._hold
     began, ended = hold.request_began, hold.request_ended
     for _ in range(rounds):
         ended(began(), "completed")
@@ -70,7 +78,7 @@ async def by_nobody(rounds):
         pass
 
 
-async def uvicorn(rounds, wrapped):
+async def uvicorn(rounds):
     """uvicorn's protocol over a transport that is none: all of it but the kernel."""
     from uvicorn import Config
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -94,7 +102,7 @@ async def uvicorn(rounds, wrapped):
 
         pause_reading = resume_reading
 
-    config = Config(application(wrapped), log_level="error", lifespan="off")
+    config = Config(application("bare"), log_level="error", lifespan="off")
     config.load()
     state = ServerState()
     protocol = HttpToolsProtocol(config, state, app_state={})
@@ -106,10 +114,11 @@ async def uvicorn(rounds, wrapped):
 
 
 CASES = {
-    "bare": lambda rounds: requests(rounds, False),
-    "wrapped": lambda rounds: requests(rounds, True),
-    "uvicorn-bare": lambda rounds: uvicorn(rounds, False),
-    "uvicorn-wrapped": lambda rounds: uvicorn(rounds, True),
+    "bare": lambda rounds: requests(rounds, "bare"),
+    "passed": lambda rounds: requests(rounds, "passed"),
+    "marked": lambda rounds: requests(rounds, "marked"),
+    "lameduck": lambda rounds: requests(rounds, "lameduck"),
+    "uvicorn": uvicorn,
     "nobody": by_nobody,
     "hand": by_hand,
     "extension": by_the_extension,
@@ -118,7 +127,7 @@ CASES = {
 
 def instructions(case, rounds):
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, __file__, case, str(rounds)]
-    end = subprocess.run(command, capture_output=True, text=True)
+    end = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": "0"})
     found = re.search(r"Collected : (\d+)", end.stderr)
     if end.returncode != 0 or found is None:
         sys.exit(f"{case} failed:\n{end.stderr[-2000:]}")
@@ -135,8 +144,10 @@ def main():
     for case, count in cost.items():
         print(f"| {case} | {count:.0f} |")
     if len(cost) == len(CASES):
+        wrapper, empty, mark = cost["lameduck"] - cost["bare"], cost["passed"] - cost["bare"], cost["marked"] - cost["passed"]
         extension, hand = cost["extension"] - cost["nobody"], cost["hand"] - cost["nobody"]
-        print(f"\nthe wrapper: {cost['wrapped'] - cost['bare']:.0f}, of uvicorn's {cost['uvicorn-bare']:.0f} without the kernel")
+        print(f"\nthe wrapper: {wrapper:.0f}, of uvicorn's {cost['uvicorn']:.0f} without the kernel")
+        print(f"of it an empty wrapper: {empty:.0f}, the context variable: {mark:.0f}")
         print(f"begin and end through the extension: {extension:.0f}; two attribute updates and a call: {hand:.0f}")
 
 
@@ -147,8 +158,6 @@ async def one(case, rounds):
 
 if __name__ == "__main__":
     if len(sys.argv) == 3 and sys.argv[2].isdigit():
-        import os
-
         asyncio.run(one(sys.argv[1], int(sys.argv[2])))
         os._exit(0)
     main()

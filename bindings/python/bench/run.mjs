@@ -1,6 +1,7 @@
 // Requests per second and CPU per request of uvicorn (httptools, uvloop) with lameduck, beside bare uvicorn:
 //   node bench/run.mjs [--rounds 4] [--pairs 8] [--seconds 0.5] [--connections 50] [--python PROGRAM]
-// Each round starts both afresh and loads them in turn, A B B A …; each pair gives one ratio. `twice` is the bare server against itself.
+// Each round starts both afresh and loads them in turn, A B B A …; each pair gives one ratio. `twice` is the bare server against itself,
+// `passed` has an empty wrapper, the least that one can cost.
 import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import net from 'node:net';
@@ -81,7 +82,7 @@ const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length /
 const spread = (list) => `${median(list).toFixed(3)} (${Math.min(...list).toFixed(3)}–${Math.max(...list).toFixed(3)})`;
 
 if (pinned) spawnSync('taskset', ['-cp', '1', String(process.pid)]);
-const results = { twice: [], lameduck: [] };
+const results = { twice: [], passed: [], lameduck: [] };
 for (let n = 0; n < rounds; n++) {
   for (const name in results) {
     process.stderr.write(`\rround ${n + 1}/${rounds}: ${name.padEnd(10)}`);
@@ -95,7 +96,7 @@ console.log(`${version} · ${cpus().length} × ${cpus()[0].model.trim()} · ${co
 console.log('\n| | requests/s, ratio to bare: median (min–max) | CPU per request, ratio to bare: median (min–max) | CPU µs per request over bare |\n|---|---|---|---|');
 for (const [name, pairs] of Object.entries(results)) {
   const over = median(pairs.map(([bare, other]) => other.cpu - bare.cpu));
-  const label = name === 'twice' ? 'bare, against itself' : `with ${name}`;
+  const label = { twice: 'bare, against itself', passed: 'with an empty wrapper' }[name] ?? `with ${name}`;
   console.log(`| ${label} | ${spread(pairs.map(([bare, other]) => other.rate / bare.rate))} | ${spread(pairs.map(([bare, other]) => other.cpu / bare.cpu))} | ${over >= 0 ? '+' : '−'}${Math.abs(over).toFixed(2)} |`);
 }
 const bare = Object.values(results).flat().map(([one]) => one);
