@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import { coarse } from './clock.js';
 import type { Kind } from './kinds.js';
 import type { Driver } from './native.js';
+import { arrivalOf, clientStreams, type Streams } from './streams.js';
 
 // The ledger's words; core/src/ledger.rs says what each bit means.
 const ROWS = 1024;
@@ -30,7 +31,7 @@ export class Exchange {
 
   constructor(
     readonly connection: Connection,
-    readonly request: IncomingMessage,
+    public request: IncomingMessage,
     /** Absent on an upgraded connection, and of a stream. */
     readonly response: ServerResponse | undefined,
     readonly since = performance.now(),
@@ -81,6 +82,8 @@ export class Connection {
   current: ServerResponse | undefined;
   since = 0;
   #behind: { response: ServerResponse; since: number }[] | undefined;
+  /** While serving HTTP/2: the streams in flight. */
+  streams: Streams | undefined;
   /** After the hand-over: everything in flight, in the order it was parsed. */
   readonly exchanges: Exchange[] = [];
   /** The next request's id, from the hand-over on. */
@@ -161,17 +164,29 @@ export class Connection {
 
   /** What is in flight, without touching how it is kept. */
   inFlight(): Exchange[] {
+    if (this.streams) return Array.from(clientStreams(this.streams), (stream) => this.exchangeOf(stream));
     if (this.current === undefined) return this.exchanges;
     const responses = [{ response: this.current, since: this.since }, ...(this.#behind ?? [])];
     return responses.map(({ response, since }) => new Exchange(this, response.req, response, since));
   }
 
+  exchangeOf(stream: ServerHttp2Stream): Exchange {
+    const { request, since } = arrivalOf(stream);
+    return new Exchange(this, request, undefined, since, stream);
+  }
+
   /** From now on each request is kept as an exchange. */
   handOver(): void {
-    if (this.current === undefined) return;
+    if (this.current === undefined && this.streams === undefined) return;
     this.exchanges.push(...this.inFlight());
+    this.streams = undefined;
     this.current = undefined;
     this.#behind = undefined;
+  }
+
+  /** What happens to it is an event for the machine. */
+  get isHandedOver(): boolean {
+    return this.words[this.at]! >= HANDED;
   }
 
   /** Counts a request; whether that is an event for the machine. */

@@ -1,11 +1,12 @@
 // HTTP/2: a connection carries many requests, and its peer is told twice that it closes (RFC 9113 §6.8).
-import type { IncomingMessage, Server } from 'node:http';
+import type { Server } from 'node:http';
 import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Server as NetServer } from 'node:net';
 
 import { coarse } from './clock.js';
-import { type Connection, Exchange } from './connections.js';
+import type { Connection, Exchange } from './connections.js';
 import { answerStreamUnavailable } from './ending.js';
+import { arrivalOf, arrive, countStreams, hasArrived } from './streams.js';
 import { connectionOf, type Tracked } from './tracked.js';
 import type { Owner } from './traffic.js';
 
@@ -53,10 +54,12 @@ export class Sessions {
   /** A connection speaks HTTP/2 from now on. */
   began(session: ServerHttp2Session, server: Server): Connection {
     // What Node shows of the socket refuses much; this returns the socket itself.
-    const socket = session.socket.on('close', () => {}) as Tracked;
-    const connection = socket[connectionOf] ?? this.#connected(socket, server);
+    const socket = session.socket.on('close', () => {}) as Tracked & { stream?: Tracked };
+    // One that is made in JavaScript stands for the one that the server was given.
+    const connection = (socket[connectionOf] ?? socket.stream?.[connectionOf]) ?? this.#connected(socket, server);
     connection.session = session;
     (session as Session)[connectionOf] = connection;
+    if (!connection.isHandedOver) connection.streams = countStreams(connection, session);
     lingerAtClose(connection, session);
     if (connection.protocol !== 'http2' && connection.upgrade('http2')) {
       this.#owner.driver.connectionUpgraded(connection.handle, 'http2');
@@ -72,25 +75,43 @@ export class Sessions {
     const connection = session[connectionOf] ?? this.began(session, server);
     if (connection.closed) return true;
     const { health } = this.#owner;
-    const event = connection.begin();
-    // As much of a request as its label needs.
-    const request = { method: headers[':method'], url: headers[':path'] } as IncomingMessage;
-    const since = event ? performance.now() : coarse.now;
-    const exchange = new Exchange(connection, request, undefined, since, stream);
-    stream[exchangeOf] = exchange;
     connection.used = true;
-    connection.exchanges.push(exchange);
-    if (event && !this.#admit(exchange)) return true;
-    stream.on('close', this.#closed);
-    if (exchange.outcome === 'refused') {
-      if (!health.enabled || !health.answerStream(stream, headers)) answerStreamUnavailable(stream);
-      return false;
+    const { streams } = connection;
+    arrive(stream, headers, streams ? coarse.now : performance.now());
+    if (!streams) {
+      if (!this.#cameLate(stream, connection)) return true;
+      if (stream[exchangeOf]!.outcome === 'refused') {
+        if (!health.enabled || !health.answerStream(stream, headers)) answerStreamUnavailable(stream);
+        return false;
+      }
+    } else if (!streams.has(stream.id!) && !stream.destroyed) {
+      streams.set(stream.id!, stream);
+      stream.on('close', () => streams.delete(stream.id!));
     }
     return !(health.enabled && health.answerStream(stream, headers));
   }
 
+  /** A stream that is handed out after the hand-over; whether it counts. */
+  #cameLate(stream: Stream, connection: Connection): boolean {
+    const adopted = stream[exchangeOf];
+    if (adopted) {
+      // It was in flight already, and nothing else was known of it.
+      adopted.request = arrivalOf(stream).request;
+      this.#owner.kinds.describe(adopted);
+      this.#owner.pump();
+      return true;
+    }
+    const exchange = connection.exchangeOf(stream);
+    stream[exchangeOf] = exchange;
+    connection.begin();
+    connection.exchanges.push(exchange);
+    if (!this.#admit(exchange)) return false;
+    stream.on('close', this.#closed);
+    return true;
+  }
+
   /**
-   * A stream that came after the hand-over; whether it counts. One that was parsed before
+   * A stream that came after the hand-over; whether the machine takes it. One that was parsed before
    * the final GOAWAY left is named by it as processed: it is served, whether it counts or not.
    */
   #admit(exchange: Exchange): boolean {
@@ -113,6 +134,9 @@ export class Sessions {
 
   /** After the hand-over: tells the machine what the ledger could not say. */
   handedOver(exchange: Exchange): void {
+    const stream = exchange.stream as Stream;
+    stream[exchangeOf] = exchange;
+    stream.on('close', this.#closed);
     this.#owner.kinds.describe(exchange);
     const { connection, headersSent, id } = exchange;
     if (headersSent) this.#owner.driver.requestHeadersSent(connection.handle, id, false);
@@ -121,11 +145,13 @@ export class Sessions {
 
   /** Whether this is a stream that a client opened, whatever became of it. */
   knows(stream: object): boolean {
-    return exchangeOf in stream;
+    return hasArrived(stream);
   }
 
   /** This request, if it is in flight. */
   find(stream: Stream): Exchange | undefined {
+    const connection = (stream.session as Session | undefined)?.[connectionOf];
+    if (connection?.streams?.get(stream.id!) === stream) return connection.exchangeOf(stream);
     const exchange = stream[exchangeOf];
     return exchange?.connection.exchanges.includes(exchange) ? exchange : undefined;
   }
@@ -133,13 +159,14 @@ export class Sessions {
   /**
    * The first GOAWAY: open no more streams here. After any GOAWAY of Node's own, whatever it
    * names, nghttp2 ignores new streams without a word; so this one goes to the socket, between
-   * two frames. Under TLS that is not possible: there the GOAWAY goes with a response, as HTTP/1
-   * announces, and at the latest when streams are refused.
+   * two frames. Where that is not possible, under TLS and on a socket that is made in JavaScript, the GOAWAY goes
+   * with a response, as HTTP/1 announces, and at the latest when streams are refused.
    */
   announce(connection: Connection): void {
     const { session, socket } = connection;
     connection.told = true;
-    if ((socket as { encrypted?: boolean }).encrypted) return;
+    const descriptor = descriptorBelow(connection);
+    if (descriptor === undefined) return;
     const say = () => {
       if (isOpen(session) && !connection.announced) socket.write(SHUTDOWN_NOTICE);
     };
@@ -172,9 +199,8 @@ export class Sessions {
     for (const name of ['respond', 'respondWithFD', 'respondWithFile']) {
       const respond = stream[name]!;
       stream[name] = (...args) => {
-        const { socket, told, exchanges } = connection;
-        const secure = (socket as { encrypted?: boolean }).encrypted === true;
-        if (told && secure && exchanges.length === 1) goAway(connection);
+        const { told, exchanges } = connection;
+        if (told && exchanges.length === 1 && descriptorBelow(connection) === undefined) goAway(connection);
         const result = respond.apply(stream, args);
         if (!exchange.headersSent || connection.closed) return result;
         this.#owner.driver.requestHeadersSent(connection.handle, id, false);
@@ -195,7 +221,7 @@ export class Sessions {
     if (connection.closed) return;
     connection.remove(exchange);
     if (connection.exchanges.length === 0) connection.linger?.();
-    if (!connection.end()) return;
+    connection.end();
     // Not `writableFinished`: of a short answer it comes after the close.
     const answered = stream.writableEnded && !stream.aborted && stream.rstCode === NO_ERROR;
     const outcome = answered ? (exchange.outcome ?? 'completed') : 'client_gone';
@@ -204,6 +230,12 @@ export class Sessions {
     if (!flushed) this.#unsent.set(connection, [...(this.#unsent.get(connection) ?? []), id]);
     this.#owner.pump();
   }
+}
+
+/** The socket's, if what is written to the one is what goes through the other. */
+function descriptorBelow({ socket }: Connection): number | undefined {
+  const { encrypted, _handle } = socket as { encrypted?: boolean; _handle?: { fd?: unknown } | null };
+  return !encrypted && typeof _handle?.fd === 'number' && _handle.fd >= 0 ? _handle.fd : undefined;
 }
 
 function isOpen(session: ServerHttp2Session | undefined): session is ServerHttp2Session {
@@ -218,7 +250,7 @@ function isOpen(session: ServerHttp2Session | undefined): session is ServerHttp2
 function lingerAtClose(connection: Connection, session: ServerHttp2Session): void {
   const close = session.close.bind(session);
   const look = () => {
-    if (connection.exchanges.length > 0) return; // the end of the last one comes back here
+    if (connection.inFlight().length > 0) return; // the end of the last one comes back here
     if (connection.unsent > 0 && !session.destroyed) linger();
     else close();
   };

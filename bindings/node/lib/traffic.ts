@@ -396,6 +396,7 @@ export class Traffic {
     // Before Node 24 responses queued behind another one close without saying so.
     for (const { response } of [...connection.exchanges]) if (response) this.#end(connection, response);
     connection.closed = true;
+    connection.streams = undefined;
     if (this.#owner.connections.close(connection)) {
       this.#owner.driver.connectionClosed(connection.handle);
       this.#owner.pump();
