@@ -2,7 +2,7 @@
 //!
 //! Counting without a language border ([`ledger`]), signals ([`interposer`]), the end of the process
 //! at the hard deadline ([`watchdog`]), listening sockets ([`fence`], [`drain`]), sockets about to be closed
-//! ([`last_look`], [`linger`]), a server that tells of its connections ([`hosted`]) and one that knows nothing of it ([`hold`]), worker processes ([`tree`]), the report
+//! ([`last_look`], [`linger`]) or told something ([`room`]), a server that tells of its connections ([`hosted`]) and one that knows nothing of it ([`hold`]), worker processes ([`tree`]), the report
 //! as a file ([`report_file`]), who supervises this one ([`supervisor`]) and what it is told ([`notices`], [`notify`], [`service`]), what the log says ([`log_lines`]), and the clock of all of
 //! them ([`clock`]). Nothing here decides anything; that is the `lameduck` crate's part. All unsafe code of the project that
 //! is not a language binding is here.
@@ -39,6 +39,8 @@ pub mod notify;
 mod provisional;
 #[cfg(unix)]
 pub mod report_file;
+#[cfg(unix)]
+pub mod room;
 #[cfg(unix)]
 pub mod service;
 #[cfg(unix)]

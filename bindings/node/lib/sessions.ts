@@ -6,11 +6,14 @@ import type { Server as NetServer } from 'node:net';
 import { coarse } from './clock.js';
 import type { Connection, Exchange } from './connections.js';
 import { answerStreamUnavailable } from './ending.js';
+import { native } from './native.js';
 import { arrivalOf, arrive, countStreams, hasArrived } from './streams.js';
 import { connectionOf, type Tracked } from './tracked.js';
 import type { Owner } from './traffic.js';
 
 const NO_ERROR = 0;
+/** How often a peer that reads slowly is looked at, whether there is room for a notice. */
+const ROOM_MS = 50;
 /** How long a session stays after its last stream: a peer may still be reading what it has received. */
 const LINGER_MS = 250;
 /** The first GOAWAY: it names the highest stream there can be, so what is under way is served. */
@@ -168,7 +171,10 @@ export class Sessions {
     const descriptor = descriptorBelow(connection);
     if (descriptor === undefined) return;
     const say = () => {
-      if (isOpen(session) && !connection.announced) socket.write(SHUTDOWN_NOTICE);
+      if (!isOpen(session) || connection.announced) return;
+      // A write that has to wait ends as one of the session's, which aborts the process or frees what is still being written.
+      if (connection.unsent === 0 && native.hasRoom(descriptor)) socket.write(SHUTDOWN_NOTICE);
+      else setTimeout(say, ROOM_MS).unref();
     };
     // Nothing may come before the server's settings; once they are acknowledged, they came.
     if (session?.pendingSettingsAck) session.once('localSettings', say);

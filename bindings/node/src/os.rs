@@ -10,7 +10,7 @@ use lameduck_host::ledger::Ledger;
 use lameduck_host::report_file::ReportFile;
 use lameduck_host::supervisor::Surroundings;
 use lameduck_host::watchdog::{Options, Watchdog};
-use lameduck_host::{clock, last_look, terminal};
+use lameduck_host::{clock, last_look, room, terminal};
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 
@@ -113,6 +113,12 @@ pub fn pending(descriptor: i32) -> Option<u32> {
 #[napi]
 pub fn unread(descriptor: i32) -> u32 {
     last_look::unread(descriptor).map_or(0, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX))
+}
+
+/// Whether a socket takes a few bytes whole and at once.
+#[napi]
+pub fn has_room(descriptor: i32) -> bool {
+    room::has_room(descriptor)
 }
 
 /// Whether standard input is a terminal.

@@ -97,9 +97,15 @@ async function raw(t, port) {
     }
     throw new Error(`it never came; frames: ${frames.map(({ type, stream }) => `${type}/${stream}`)}`);
   };
+  /** More flow-control window, of a stream or with 0 of all. */
+  const widen = (stream, by) => {
+    const payload = Buffer.alloc(4);
+    payload.writeUInt32BE(by);
+    frame(8, 0, stream, payload);
+  };
   const goaways = () => frames.filter(({ type }) => type === 7).map(({ payload, at }) => ({ last: payload.readUInt32BE(0), code: payload.readUInt32BE(4), at }));
   const ended = (stream) => (frame) => frame.stream === stream && frame.type <= 1 && (frame.flags & 1) === 1;
-  return { conn, frames, get, until, goaways, ended };
+  return { conn, frames, get, widen, until, goaways, ended };
 }
 
 test('between the two GOAWAYs new streams are served; the second names the last of them', async (t) => {
@@ -166,6 +172,29 @@ test('30 MB ended but not flushed arrive whole at a slow reader', async (t) => {
   const end = await server.end();
   assertReport(end, 0);
   assertVerdict(end.report, 'completed', 1);
+});
+
+test('peers that read nothing in the window get every byte, and are told', async (t) => {
+  const server = await start(t, { http2: true, options: WIDE });
+  const peers = await Promise.all(Array.from({ length: 4 }, () => raw(t, server.port)));
+  for (const { get, until, widen, conn } of peers) {
+    await until(({ type }) => type === 4); // and acknowledges it, which the GOAWAY waits for
+    get(1, '/big?mb=20');
+    for (const stream of [0, 1]) widen(stream, 2 ** 30);
+    conn.socket.pause();
+  }
+  await server.event('big-ended');
+  server.signal();
+  await sleep(1000); // the first GOAWAY is due, and there is no room for it
+  for (const { conn } of peers) conn.socket.resume();
+  const data = ({ frames }) => Buffer.concat(frames.filter(({ type, stream }) => type === 0 && stream === 1).map(({ payload }) => payload));
+  for (const peer of peers) {
+    await peer.until(peer.ended(1));
+    assert.ok(data(peer).equals(Buffer.alloc(20_000_000, 'x')));
+  }
+  await server.exited;
+  for (const peer of peers) assert.equal(peer.goaways().at(-1)?.last, 1);
+  assertReport(await server.end(), 0);
 });
 
 test('an upload is read to its end', async (t) => {
