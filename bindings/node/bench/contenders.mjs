@@ -3,6 +3,8 @@
 /** Attach functions by name; `bare` is the server that all others are measured against. */
 export const contenders = {
   bare: async () => {},
+  /** What the noise of this machine makes of no difference at all. */
+  'bare, against itself': async () => {},
   lameduck: async (server) => {
     const { lameduck } = await import('../index.mjs');
     lameduck(server, { logger: silent });

@@ -21,7 +21,7 @@ const { values, positionals } = parseArgs({
     protocol: { type: 'string', default: 'http' },
   },
 });
-const rounds = Number(values.rounds ?? (values.quick ? 1 : 5));
+const rounds = Number(values.rounds ?? (values.quick ? 2 : 6));
 const seconds = Number(values.seconds);
 const pairsPerRound = Number(values.pairs);
 const connections = Number(values.connections);
@@ -59,9 +59,10 @@ async function start(name) {
   };
 }
 
-/** One round of one contender. The order within a pair alternates, so that going first favours nobody. */
-async function round(name) {
-  const servers = [await start('bare'), await start(name)];
+/** One round of one contender. Who is started first alternates from round to round, and who goes first from pair to pair. */
+async function round(name, bareFirst) {
+  const servers = [];
+  for (const which of bareFirst ? [0, 1] : [1, 0]) servers[which] = await start(['bare', name][which]);
   for (const server of servers) await server.measure(700);
   const pairs = [];
   for (let n = 0; n < pairsPerRound; n++) {
@@ -86,7 +87,7 @@ for (let n = 0; n < rounds; n++) {
     if (skipped.has(name)) continue;
     process.stderr.write(`\rround ${n + 1}/${rounds}: ${name.padEnd(24)}`);
     try {
-      results.get(name).push(await round(name));
+      results.get(name).push(await round(name, n % 2 === 0));
     } catch (error) {
       skipped.set(name, error.message);
       children.forEach((child) => child.kill('SIGKILL'));
