@@ -241,9 +241,12 @@ test('Socket.IO (examples/socket.io): clients of both transports come back by th
   const slow = (await connect(server.port)).request('/slow');
   await sleep(50);
   server.signal();
+  const ending = Promise.all(clients.map((client) => once(client, 'disconnect').then(([reason]) => reason)));
   await server.says(/window begins/);
-  assert.deepEqual(await Promise.all(clients.map((client) => client.emitWithAck('say', 'hi'))), ['heard hi', 'heard hi']);
-  const ends = await Promise.all(clients.map((client) => once(client, 'disconnect').then(([reason]) => reason)));
+  // Who is closed first, at some moment of the window, may have been closed already.
+  const heard = await Promise.all(clients.map((client) => client.emitWithAck('say', 'hi').catch(() => client.connected)));
+  assert.ok(heard.every((answer) => answer === 'heard hi' || answer === false), String(heard));
+  const ends = await ending;
   // Not 'io server disconnect', after which a client stays away.
   assert.deepEqual(ends, ['transport close', 'transport close']);
   assert.equal((await slow).text, 'hello\n');
