@@ -11,15 +11,6 @@
 /* Of the library when it is built for tests: the next call on this thread panics. */
 void lameduck_test_panic_next(void);
 
-static const char *const NONE[] = { NULL };
-
-static lameduck_policy unset(void) {
-    lameduck_policy policy;
-    OK(lameduck_policy_init(&policy, sizeof policy));
-    policy.environment = NONE;
-    return policy;
-}
-
 static void the_versions_agree(void) {
     char text[32];
     snprintf(text, sizeof text, "%d.%d.%d", LAMEDUCK_VERSION_MAJOR, LAMEDUCK_VERSION_MINOR, LAMEDUCK_VERSION_PATCH);
@@ -142,18 +133,6 @@ static void events_that_are_none(void) {
     IS(LAMEDUCK_INVALID_HANDLE, lameduck_machine_free(machine));
     SAYS("the machine was freed, or never was one");
     IS(LAMEDUCK_INVALID_HANDLE, lameduck_tick(machine, 1));
-}
-
-static lameduck_server *serving(void) {
-    static const int NO_SIGNALS[1];
-    lameduck_server *server;
-    lameduck_options options;
-    lameduck_policy policy = unset();
-    OK(lameduck_options_init(&options, sizeof options));
-    options.policy = &policy;
-    options.signals = NO_SIGNALS;
-    OK(lameduck_start(&options, &server));
-    return server;
 }
 
 static void a_server_asked_for_nonsense(void) {

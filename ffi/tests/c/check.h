@@ -1,4 +1,4 @@
-/* What the test programs share: checks that say what was expected, and a clock. */
+/* What the test programs share: checks that say what was expected, a clock, and a server to ask. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -44,6 +44,28 @@ static inline uint64_t check_now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* A policy that nobody set, the environment neither. */
+static inline lameduck_policy unset(void) {
+    static const char *const NONE[] = { NULL };
+    lameduck_policy policy;
+    OK(lameduck_policy_init(&policy, sizeof policy));
+    policy.environment = NONE;
+    return policy;
+}
+
+/* A server with that policy, which holds no signals. */
+static inline lameduck_server *serving(void) {
+    static const int NO_SIGNALS[1];
+    lameduck_server *server;
+    lameduck_options options;
+    lameduck_policy policy = unset();
+    OK(lameduck_options_init(&options, sizeof options));
+    options.policy = &policy;
+    options.signals = NO_SIGNALS;
+    OK(lameduck_start(&options, &server));
+    return server;
 }
 
 #endif

@@ -9,27 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *const NONE[] = { NULL };
-
-static lameduck_policy unset(void) {
-    lameduck_policy policy;
-    OK(lameduck_policy_init(&policy, sizeof policy));
-    policy.environment = NONE;
-    return policy;
-}
-
-static lameduck_server *serving(void) {
-    static const int NO_SIGNALS[1];
-    lameduck_server *server;
-    lameduck_options options;
-    lameduck_policy policy = unset();
-    OK(lameduck_options_init(&options, sizeof options));
-    options.policy = &policy;
-    options.signals = NO_SIGNALS;
-    OK(lameduck_start(&options, &server));
-    return server;
-}
-
 /* In a child: a server of its own goes through its whole life. */
 static void serves_itself(void) {
     uint64_t connection;
