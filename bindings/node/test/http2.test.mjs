@@ -4,36 +4,12 @@ import { once } from 'node:events';
 import http2 from 'node:http2';
 import { test } from 'node:test';
 import { connect as connectRaw } from './support/client.mjs';
+import { connect, request } from './support/http2.mjs';
 import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, sleep, start } from './support/server.mjs';
 import { assertCause, assertNames, assertReport, assertVerdict } from './support/report.mjs';
 
 const WIDE = { ...BUDGET, window: 1200 };
 const ANY_STREAM = 2 ** 31 - 1;
-
-/** A session that keeps what it is told, and does not close by itself as Node's client does at the first GOAWAY. */
-async function connect(t, port, { secure = false } = {}) {
-  const session = http2.connect(`${secure ? 'https' : 'http'}://127.0.0.1:${port}`, { rejectUnauthorized: false });
-  const told = [];
-  session.on('error', (error) => told.push(error.code));
-  session.on('goaway', (code, last) => told.push([code, last]));
-  t.after(() => session.destroy());
-  await once(session, 'remoteSettings');
-  return Object.assign(session, { told, over: once(session, 'close') });
-}
-
-/** A request; resolves with status and body, or rejects as the stream does. */
-function request(session, path, { method = 'GET', body } = {}) {
-  const stream = session.request({ ':path': path, ':method': method });
-  stream.end(body);
-  return new Promise((resolve, reject) => {
-    let status;
-    let text = '';
-    stream.on('response', (headers) => (status = headers[':status']));
-    stream.setEncoding('utf8').on('data', (chunk) => (text += chunk));
-    stream.on('end', () => resolve({ status, text }));
-    stream.on('error', reject);
-  });
-}
 
 for (const secure of [false, true]) {
   const name = secure ? 'over TLS' : 'without TLS';

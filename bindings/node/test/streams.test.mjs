@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http2 from 'node:http2';
 import { test } from 'node:test';
+import { connect, request } from './support/http2.mjs';
 import { BUDGET, start } from './support/server.mjs';
 import { assertReport, assertVerdict } from './support/report.mjs';
 
@@ -12,23 +13,8 @@ const HIDDEN = `data:text/javascript,${encodeURIComponent(`
   Object.getOwnPropertySymbols = (of) => all(of).filter(({ description }) => description !== 'state');
 `)}`;
 
-async function connect(t, port) {
-  const session = http2.connect(`http://127.0.0.1:${port}`);
-  session.on('error', () => {});
-  t.after(() => session.destroy());
-  await once(session, 'remoteSettings');
-  return session;
-}
-
-function ask(session, path) {
-  const stream = session.request({ ':path': path });
-  return new Promise((resolve, reject) => {
-    let text = '';
-    stream.setEncoding('utf8').on('data', (chunk) => (text += chunk));
-    stream.on('end', () => resolve(text));
-    stream.on('error', reject);
-  });
-}
+/** The text of the answer. */
+const ask = async (session, path) => (await request(session, path)).text;
 
 const counts = (server) => server.run(({ duck }) => {
   const { requests, idle_connections: idle, oldest } = duck.blockers();
@@ -120,6 +106,9 @@ test('a session that was open before the server was attached is counted from its
   assert.equal(await first, 'late');
   while ((await counts(server)).requests === 0);
   assert.deepEqual((await counts(server)).labels, ['GET /after']);
+  server.signal();
   assert.equal(await second, 'late');
-  assert.equal((await counts(server)).requests, 0);
+  const end = await server.end();
+  assertReport(end, 0);
+  assertVerdict(end.report, 'completed', 1);
 });
