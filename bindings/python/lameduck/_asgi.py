@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
@@ -45,10 +44,12 @@ class AsgiApp:
         self._app = app
         self.lameduck = duck
         self._health = Health(duck)
-        # While serving: what an HTTP request begins with, the application, and the loop of its tasks.
-        self._way: tuple[Begin, Application, asyncio.AbstractEventLoop] | None = None
+        # While serving: what an HTTP request begins with, and the application.
+        self._way: tuple[Begin, Application] | None = None
         duck._of_exchange = lambda exchange: Request(exchange, duck)
         duck._told_of_phases.append(self._enter)
+        # The event loops that serve it: granian has one in each of its threads where there is no GIL.
+        self._loops: set[asyncio.AbstractEventLoop] = set()
 
     def __getattr__(self, name: str) -> Any:
         # A server asks for the special ones to learn what it has before it: this wrapper.
@@ -60,8 +61,8 @@ class AsgiApp:
         # While serving, what this costs is paid for each request: no frame, no call and no attribute more than it takes.
         way = self._way
         if way is not None:
-            begin, app, loop = way
-            answer = begin(scope, send, task_in(loop))
+            begin, app = way
+            answer = begin(scope, send, _current_task())
             if answer is not None:
                 try:
                     enter_request(True)
@@ -126,7 +127,7 @@ class AsgiApp:
         """Between the start and the drain a request takes the short way."""
         hold, loop = self.lameduck._hold, self.lameduck._loop
         if phase == "serving" and isinstance(hold, Hold) and loop is not None:
-            self._way = ShortWay(hold, self, self._health.paths).begin, self._app, loop
+            self._way = ShortWay(hold, self, self._health.paths).begin, self._app
         else:
             self._way = None
 
@@ -208,15 +209,22 @@ class AsgiApp:
             except (OSError, ValueError) as error:
                 log.error("signals are not held, the server stops in its own way: %s", error)
             else:
-                if inner.speaks:
+                with duck._lock:
+                    self._loops.add(loop)
+                if inner.speaks and loop is duck._loop:
                     # So that the report knows it, and it cannot cost the flush hooks their time.
                     duck._hook("close", "lifespan", inner.shutdown, LAST, None, once=True)
         await send(answer)
         if answer["type"] == "lifespan.startup.failed":
             return
-        await receive()
+        try:
+            await receive()
+        finally:
+            with duck._lock:
+                self._loops.discard(asyncio.get_running_loop())
         if duck._hold is not None:
-            duck._server_stopped()
+            if not self._loops:
+                duck._server_stopped()
             await duck._done_notice
         await inner.shutdown()
         if inner.failure is None:
@@ -361,10 +369,11 @@ class Request:
         self._cancel(in_its_manner=False)
 
     def _cancel(self, in_its_manner: bool) -> None:
-        exchange, loop = self._exchange, self._duck._loop
+        exchange = self._exchange
         task = exchange.task
-        if task is None or loop is None:
+        if task is None:
             return
+        loop = task.get_loop()
 
         def cancel() -> None:
             if exchange.cut_short(in_its_manner):
@@ -374,13 +383,6 @@ class Request:
                 task.cancel()
 
         _call_soon(loop, cancel)
-
-
-if sys.version_info >= (3, 12):
-    task_in = asyncio.current_task
-else:
-    # There it is written in Python, around this.
-    task_in = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]
 
 
 def announces(scope: Scope, hold: Hold, handle: int) -> bool:
@@ -424,7 +426,7 @@ class WebSocket:
         duck, hold = self._duck, self._hold
         self._since = monotonic_ns()
         self._task = _current_task()
-        self._loop = duck._loop
+        self._loop = _running_loop()
         self._handle = handle = hold.websocket_opened()
         duck._live[handle] = self
         if duck._draining:
@@ -510,6 +512,7 @@ def check_app(app: object, arguments: int, rule: str, other: str) -> None:
 
 
 def _current_task() -> asyncio.Task[Any] | None:
+    """Of the thread's own loop: several may serve one application."""
     try:
         return asyncio.current_task()
     except RuntimeError:

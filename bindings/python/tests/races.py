@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+import sysconfig
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -45,7 +46,12 @@ SERVERS = {
     ),
     "gunicorn, sync, 2 workers": (f"{GUNICORN} --workers 2 {{module}}:wsgi", "-c python:lameduck.gunicorn", 2),
     "granian": ("granian {module}:asgi --interface asgi --port {port} --log-level warning", "", 1),
-    "granian, 2 workers": ("granian {module}:asgi --interface asgi --workers 2 --port {port} --log-level warning", "", 2),
+    # Without a GIL its workers are threads of one process.
+    "granian, 2 workers": (
+        "granian {module}:asgi --interface asgi --workers 2 --port {port} --log-level warning",
+        "",
+        1 if sysconfig.get_config_var("Py_GIL_DISABLED") else 2,
+    ),
     "granian, WSGI": ("granian {module}:wsgi --interface wsgi --port {port} --log-level warning", "", 1),
     "aiohttp": ("python {module}.py {port}", "", 1),
 }
