@@ -4,6 +4,7 @@
 #   build.sh TARGET…       as PyPI publishes them, for these of Rust's targets: zig links for glibc 2.17 (manylinux2014) or musl
 #   build.sh sdist         the source distribution, from which `pip` builds a wheel where there is Rust
 # The last two leave what is there. A wheel holds the command, too: pyproject.toml includes it; for a target it is static.
+# A wheel serves every CPython from 3.10 on but the free-threaded ones; PYTHON=python3.14t makes one for that one.
 set -euo pipefail
 cd "$(dirname "$0")"
 target=$(realpath -m "${CARGO_TARGET_DIR:-../../target}")
@@ -21,7 +22,7 @@ if [ "$(cat "$venv/installed.txt" 2>/dev/null)" != "$tools" ]; then
 fi
 
 command=(--release --locked --quiet --package lameduck-cli)
-build=("$venv/bin/maturin" build --release --strip --locked --quiet --out "$target/wheels" --interpreter python3)
+build=("$venv/bin/maturin" build --release --strip --locked --quiet --out "$target/wheels" --interpreter "${PYTHON:-python3}")
 if [ $# = 0 ]; then
   cargo build "${command[@]}"
   cp "$target/release/lameduck" lameduck/_command

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import time
 from pathlib import Path
@@ -20,6 +21,9 @@ sys.path.insert(0, str(HERE.parent.parent.parent / "tests/defer"))
 from race import free_port  # noqa: E402
 
 PROGRAMS = Path(sys.executable).parent
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+# grpcio is not made for it.
+collect_ignore = ["test_grpc.py"] if FREE_THREADED else []
 UVICORN = "uvicorn app:app --port {port} --log-level warning"
 
 

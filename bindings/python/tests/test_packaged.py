@@ -10,7 +10,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from conftest import free_port
+from conftest import FREE_THREADED, free_port
 
 HERE = Path(__file__).resolve().parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent.parent / "target"))
@@ -35,7 +35,8 @@ def ask(port, path):
 
 def test_the_readme_runs_without_rust(tmp_path):
     (wheel,) = TARGET.resolve().joinpath("wheels").glob("*.whl")
-    assert re.fullmatch(r"lameduck-[0-9.]+-cp310-abi3-manylinux_2_[0-9]+_\w+\.whl", wheel.name), "one for all Pythons, on any Linux as new"
+    serves = "cp{0}{1}-cp{0}{1}t".format(*sys.version_info) if FREE_THREADED else "cp310-abi3"
+    assert re.fullmatch(rf"lameduck-[0-9.]+-{serves}-manylinux_2_[0-9]+_\w+\.whl", wheel.name), "one for all Pythons, on any Linux as new"
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     programs = tmp_path / "venv/bin"
     environment = {"PATH": str(programs), "HOME": str(tmp_path)}

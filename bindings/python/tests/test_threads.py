@@ -1,12 +1,14 @@
 """Many threads at once, across the hand-over: every request is counted once, and no object is used by two at a time."""
 
 import asyncio
+import subprocess
 import sys
 import threading
 import time
 
 import lameduck
 import pytest
+from conftest import FREE_THREADED
 
 THREADS = 8
 
@@ -86,3 +88,9 @@ def test_all_are_counted_once(make, ask):
     assert requests["completed"] == counted and requests["in_flight"] == 0, requests
     assert hold.totals == (0, 0) and duck._in_flight() == [] and duck.report["lost"] == []
     duck._release()
+
+
+@pytest.mark.skipif(not FREE_THREADED, reason="there is a GIL")
+def test_the_extension_leaves_the_gil_off():
+    said = subprocess.run([sys.executable, "-P", "-c", "import lameduck, sys; print(sys._is_gil_enabled())"], capture_output=True, text=True)
+    assert (said.stdout, said.stderr) == ("False\n", "")
