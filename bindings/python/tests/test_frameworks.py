@@ -23,7 +23,8 @@ app = lameduck.asgi(api, grace=6, window=0.3, ready_path="/readyz")
 
 @app.get("/slow")
 async def slow(tasks: BackgroundTasks):
-    await asyncio.sleep(0.5)
+    await app.lameduck.drain_notice
+    await asyncio.sleep(0.4)  # beyond the window
     tasks.add_task(mail)
     return {"phase": app.lameduck.phase}
 
@@ -45,7 +46,8 @@ from django.urls import path
 settings.configure(DEBUG=False, SECRET_KEY="test", ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__)
 
 def slow(request):
-    time.sleep(0.5)
+    app.lameduck.drain_notice.wait()
+    time.sleep(0.4)  # beyond the window
     return JsonResponse({"phase": app.lameduck.phase})
 
 urlpatterns = [path("slow", slow)]
@@ -64,7 +66,8 @@ flask = Flask(__name__)
 
 @flask.get("/slow")
 def slow():
-    time.sleep(0.5)
+    app.lameduck.drain_notice.wait()
+    time.sleep(0.4)  # beyond the window
     return {"phase": app.lameduck.phase}
 
 app = lameduck.wsgi(flask, grace=6, window=0.3, ready_path="/readyz")
@@ -76,7 +79,8 @@ import asyncio, lameduck.aiohttp, sys
 from aiohttp import web, WSMsgType
 
 async def slow(request):
-    await asyncio.sleep(0.5)
+    await duck.drain_notice
+    await asyncio.sleep(0.4)  # beyond the window
     return web.json_response({"phase": duck.phase})
 
 async def events(request):
@@ -159,7 +163,7 @@ def test_aiohttp_streams_sockets_and_what_is_stuck(serve):
 
 def test_gunicorn_wraps_what_is_not_wrapped(serve):
     source = FLASK.replace("lameduck.wsgi(flask, grace=6, window=0.3, ready_path=\"/readyz\")", "flask")
-    source = source.replace("app.lameduck.on_close", "#").replace("app.lameduck.phase", "'plain'")
+    source = source.replace("app.lameduck.on_close", "#").replace("app.lameduck.drain_notice.wait()", "").replace("app.lameduck.phase", "'plain'")
     server = serve(source, GUNICORN, LAMEDUCK_WINDOW="0.4")
     assert server.get("/slow").status == 200
     assert server.stop() == 0
