@@ -1,7 +1,8 @@
 // Instructions that a request costs the server, counted by valgrind's callgrind, which no busy machine disturbs:
-//   node bench/instructions.mjs [--seconds 8] [--protocol http|h2c] [contender …]
-// The server is warmed until V8 has compiled what is hot; then three slices are counted, of which the least is taken: what a garbage
-// collection or a late compilation adds to one is no request's.
+//   node bench/instructions.mjs [--runs 3] [--protocol http|h2c] [contender …]
+// In each run V8 has another seed, and leaves nothing to other threads: what it compiles and when is the same for all contenders. The server is
+// warmed until everything hot is compiled; then slices of as many requests each are counted, so that all have as many garbage
+// collections, and the median is taken.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
@@ -10,16 +11,17 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { contenders } from './contenders.mjs';
-import { load } from './load.mjs';
+import { connect } from './load.mjs';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { seconds: { type: 'string', default: '8' }, protocol: { type: 'string', default: 'http' } },
+  options: { runs: { type: 'string', default: '3' }, protocol: { type: 'string', default: 'http' } },
 });
 const { protocol } = values;
 const SERVER = fileURLToPath(new URL('server.mjs', import.meta.url));
-const WARM = 16_000;
-const SLICES = 3;
+const WARM = 40_000;
+const SLICES = 5;
+const SLICE = 3_000;
 const CONNECTIONS = 8;
 
 if (spawnSync('callgrind_control', ['--version']).status !== 0) {
@@ -27,29 +29,35 @@ if (spawnSync('callgrind_control', ['--version']).status !== 0) {
   process.exit(2);
 }
 
-async function count(name) {
+const median = (numbers) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
+
+async function count(name, seed) {
   const folder = mkdtempSync(join(tmpdir(), 'lameduck-instructions-'));
-  const command = ['--tool=callgrind', '--smc-check=all-non-file', `--callgrind-out-file=${join(folder, 'out')}`, process.execPath, '--single-threaded-gc', SERVER, name, protocol];
-  const child = spawn('valgrind', command, { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], env: { ...process.env, NODE_ENV: 'production' } });
+  const valgrind = ['--tool=callgrind', '--instr-atstart=no', '--smc-check=all-non-file', `--callgrind-out-file=${join(folder, 'out')}`];
+  const node = [process.execPath, '--single-threaded', `--random-seed=${seed}`, `--hash-seed=${seed}`, SERVER, name, protocol];
+  const child = spawn('valgrind', [...valgrind, ...node], { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], env: { ...process.env, NODE_ENV: 'production' } });
+  let clients;
   try {
     const [{ port }] = await once(child, 'message');
-    const slice = async () => (await load(port, { connections: CONNECTIONS, ms: Number(values.seconds) * 1000, protocol })).answered;
-    const control = (what) => {
-      const { status, stderr } = spawnSync('callgrind_control', [what, String(child.pid)], { encoding: 'utf8' });
+    clients = await connect(port, { connections: CONNECTIONS, protocol });
+    const control = (...what) => {
+      const { status, stderr } = spawnSync('callgrind_control', [...what, String(child.pid)], { encoding: 'utf8' });
       if (status !== 0) throw new Error(`callgrind_control ${what}: ${stderr}`);
     };
-    for (let warm = 0; warm < WARM;) warm += await slice();
+    await clients.ask(WARM);
+    control('-i', 'on');
     const counted = [];
     for (let n = 1; n <= SLICES; n++) {
       control('-z');
-      const answered = await slice();
+      await clients.ask(SLICE);
       control('-d');
       const dump = readdirSync(folder).find((file) => file.endsWith(`.${n}`));
       const total = Number(/^(?:summary|totals): (\d+)/m.exec(readFileSync(join(folder, dump), 'utf8'))[1]);
-      counted.push(total / answered);
+      counted.push(total / SLICE);
     }
-    return Math.min(...counted);
+    return median(counted);
   } finally {
+    clients?.leave();
     child.kill('SIGKILL');
     rmSync(folder, { recursive: true, maxRetries: 3 });
   }
@@ -58,5 +66,10 @@ async function count(name) {
 const names = positionals.length > 0 ? positionals : Object.keys(contenders);
 for (const name of names) if (!(name in contenders)) throw new Error(`no contender ${name}; there are ${Object.keys(contenders).join(', ')}`);
 console.log(`\`node bench/instructions.mjs${process.argv.slice(2).map((arg) => ` ${arg}`).join('')}\` · Node ${process.version} · ${protocol}\n`);
-console.log('| | instructions per request |\n|---|---|');
-for (const name of names) console.log(`| ${name} | ${Math.round((await count(name)) / 100) / 10} thousand |`);
+console.log('| | thousand instructions per request: median (min–max) |\n|---|---|');
+for (const name of names) {
+  const runs = [];
+  for (let seed = 1; seed <= Number(values.runs); seed++) runs.push(await count(name, seed));
+  const [middle, least, most] = [median(runs), Math.min(...runs), Math.max(...runs)].map((figure) => (figure / 1000).toFixed(2));
+  console.log(`| ${name} | ${middle} (${least}–${most}) |`);
+}

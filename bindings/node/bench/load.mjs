@@ -1,30 +1,58 @@
 // A keep-alive load generator that costs less than any server under it.
 import net from 'node:net';
 
-/**
- * Sends requests on `connections` sockets for `ms`, one in flight on each; resolves with the number answered and the time it took.
- * `protocol` is http or h2c.
- */
+/** Sends requests on `connections` sockets for `ms`; resolves with the number answered and the time it took. `protocol` is http or h2c. */
 export async function load(port, { connections, ms, protocol }) {
-  let answered = 0;
-  let running = true;
-  const begin = { http, h2c }[protocol];
-  const sockets = await Promise.all(Array.from({ length: connections }, async () => {
-    const socket = await open(port);
-    const ask = begin(socket, () => {
-      answered += 1;
-      if (running) ask();
-    });
-    socket.on('close', () => running && console.error('bench: the server closed a connection under load; the figures of this run are wrong'));
-    return Object.assign(socket, { ask });
-  }));
-  for (const socket of sockets) socket.ask();
+  const clients = await connect(port, { connections, protocol });
   const began = performance.now();
-  await new Promise((resolve) => setTimeout(resolve, ms));
-  running = false;
+  const answered = await clients.ask(new Promise((resolve) => setTimeout(resolve, ms)));
   const took = performance.now() - began;
-  for (const socket of sockets) socket.destroy();
+  clients.leave();
   return { answered, seconds: took / 1000 };
+}
+
+/**
+ * Opens `connections` sockets. `ask(until)` sends requests, one in flight on each, until that promise resolves, or so many, and resolves
+ * with how many were answered.
+ */
+export async function connect(port, { connections, protocol }) {
+  const begin = { http, h2c }[protocol];
+  let limit;
+  let asked;
+  let answered;
+  let enough;
+  let gone = false;
+  const next = (client) => {
+    if (asked >= limit) return;
+    asked += 1;
+    client.ask();
+  };
+  const clients = await Promise.all(Array.from({ length: connections }, async () => {
+    const socket = await open(port);
+    const client = { socket };
+    client.ask = begin(socket, () => {
+      answered += 1;
+      if (answered === limit) enough();
+      else next(client);
+    });
+    socket.on('close', () => gone || console.error('bench: the server closed a connection under load; the figures of this run are wrong'));
+    return client;
+  }));
+  return {
+    async ask(until) {
+      asked = answered = 0;
+      limit = typeof until === 'number' ? until : Infinity;
+      const all = new Promise((resolve) => (enough = resolve));
+      clients.forEach(next);
+      await (typeof until === 'number' ? all : until);
+      limit = 0;
+      return answered;
+    },
+    leave() {
+      gone = true;
+      for (const { socket } of clients) socket.destroy();
+    },
+  };
 }
 
 function open(port) {
