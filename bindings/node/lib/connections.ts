@@ -1,4 +1,4 @@
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 
@@ -6,6 +6,7 @@ import { coarse } from './clock.js';
 import type { Kind } from './kinds.js';
 import type { Driver } from './native.js';
 import { arrivalOf, clientStreams, type Streams } from './streams.js';
+import { connectionOf, type Tracked } from './tracked.js';
 
 // The ledger's words; core/src/ledger.rs says what each bit means.
 const ROWS = 1024;
@@ -74,14 +75,10 @@ interface Handle {
 /** One connection and its row of the ledger. */
 export class Connection {
   protocol: Protocol;
-  /** The response that Node has given the socket to. */
-  assigned: ServerResponse | null = null;
-  /** Whether `assigned` is kept up to date; else each response says when it has closed. */
-  assignments = false;
-  /** While serving: the response in flight, since when, and those pipelined behind it. */
-  current: ServerResponse | undefined;
-  since = 0;
-  #behind: { response: ServerResponse; since: number }[] | undefined;
+  /** While serving HTTP/1: since when the response is in flight that got the socket at once. */
+  #since = 0;
+  /** The others, and since when. */
+  #behind: Map<ServerResponse, number> | undefined;
   /** While serving HTTP/2: the streams in flight. */
   streams: Streams | undefined;
   /** After the hand-over: everything in flight, in the order it was parsed. */
@@ -107,7 +104,7 @@ export class Connection {
   mark = 0;
 
   constructor(
-    public socket: Socket,
+    public socket: Tracked,
     readonly server: Server,
     protocol: Protocol,
     readonly handle: number,
@@ -122,52 +119,43 @@ export class Connection {
     return remoteAddress === undefined ? 'unix socket' : `${remoteAddress}:${remotePort}`;
   }
 
-  /** Node has given the socket to the response, or taken it back. */
-  assign(response: ServerResponse | null): void {
-    this.assigned = response;
-    if (response === null) {
-      if (this.current !== undefined) this.leave(this.current);
-    } else if (this.current === undefined && this.#behind?.[0]?.response === response) {
-      this.#advance();
+  /**
+   * While serving, a response is in flight; whether its closing has to be watched. Most say by themselves when they are not any more:
+   * Node gives them the socket when the request is parsed, and takes it back when the last byte has left. One that is pipelined
+   * has to wait for the socket, and a runtime that is not Node may never give it.
+   */
+  enter(response: ServerResponse): boolean {
+    if (this.socket._httpMessage === response && response.detachSocket === detachSocket) {
+      response.detachSocket = detachAndLeave;
+      this.#since = coarse.now;
+      this.begin();
+      return false;
     }
-  }
-
-  /** While serving, a response is in flight. */
-  enter(response: ServerResponse): void {
-    if (this.current === undefined) {
-      this.current = response;
-      this.since = coarse.now;
-    } else {
-      (this.#behind ??= []).push({ response, since: coarse.now });
-    }
-  }
-
-  /** While serving, a response is in flight no more; whether it was. */
-  leave(response: ServerResponse): boolean {
-    if (this.current === response) {
-      this.current = undefined;
-      if (!this.assignments) this.#advance();
-    } else {
-      const index = this.#behind?.findIndex((one) => one.response === response) ?? -1;
-      if (index < 0) return false;
-      this.#behind!.splice(index, 1);
-    }
-    this.end();
+    // One server may hand its requests to another.
+    if (response.detachSocket === detachAndLeave || this.#behind?.has(response)) return false;
+    (this.#behind ??= new Map()).set(response, coarse.now);
+    this.begin();
     return true;
   }
 
-  #advance(): void {
-    const next = this.#behind?.shift();
-    this.current = next?.response;
-    if (next) this.since = next.since;
+  /** While serving, a response is in flight no more. */
+  leave(response: ServerResponse): void {
+    if (this.closed) return;
+    if (this.#behind !== undefined) this.#behind.delete(response);
+    this.end();
   }
 
   /** What is in flight, without touching how it is kept. */
   inFlight(): Exchange[] {
-    if (this.streams) return Array.from(clientStreams(this.streams), (stream) => this.exchangeOf(stream));
-    if (this.current === undefined) return this.exchanges;
-    const responses = [{ response: this.current, since: this.since }, ...(this.#behind ?? [])];
-    return responses.map(({ response, since }) => new Exchange(this, response.req, response, since));
+    return [...this.#counted(), ...this.exchanges];
+  }
+
+  /** While serving, what is in flight and no exchange. */
+  *#counted(): Iterable<Exchange> {
+    for (const stream of this.streams ? clientStreams(this.streams) : []) yield this.exchangeOf(stream);
+    const { _httpMessage: holder } = this.socket;
+    if (holder?.detachSocket === detachAndLeave) yield new Exchange(this, holder.req, holder, this.#since);
+    for (const [response, since] of this.#behind ?? []) yield new Exchange(this, response.req, response, since);
   }
 
   exchangeOf(stream: ServerHttp2Stream): Exchange {
@@ -177,11 +165,11 @@ export class Connection {
 
   /** From now on each request is kept as an exchange. */
   handOver(): void {
-    if (this.current === undefined && this.streams === undefined) return;
-    this.exchanges.push(...this.inFlight());
+    this.exchanges.unshift(...this.#counted());
     this.streams = undefined;
-    this.current = undefined;
     this.#behind = undefined;
+    const { _httpMessage: holder } = this.socket;
+    if (holder?.detachSocket === detachAndLeave) holder.detachSocket = detachSocket;
   }
 
   /** What happens to it is an event for the machine. */
@@ -196,11 +184,10 @@ export class Connection {
     return before >= HANDED;
   }
 
-  /** Counts a request's end; whether that is an event for the machine. */
-  end(): boolean {
+  /** Counts a request's end. */
+  end(): void {
     const before = this.words[this.at]!;
     this.words[this.at] = (before & IN_FLIGHT) === 0 ? before | FAULT : before - 1;
-    return before >= HANDED;
   }
 
   /** Changes the protocol; whether that is an event for the machine. */
@@ -224,6 +211,17 @@ export class Connection {
     for (; handle; handle = handle._parent) bytes += handle.writeQueueSize ?? 0;
     return bytes;
   }
+}
+
+const { detachSocket } = ServerResponse.prototype;
+
+/**
+ * Stands in a response for Node's own: a listener on each response would be the plain way to know its end, and costs 2 % of a
+ * small request.
+ */
+function detachAndLeave(this: ServerResponse, socket: Tracked): void {
+  detachSocket.call(this, socket);
+  socket[connectionOf]!.leave(this);
 }
 
 /**

@@ -9,7 +9,7 @@ import { forRequest } from './jobs.js';
 import type { Kinds } from './kinds.js';
 import { type Driver, native } from './native.js';
 import { Sessions, speaksHttp2, speaksOnlyHttp2 } from './sessions.js';
-import { connectionOf, type Tracked, watchAssignments } from './tracked.js';
+import { connectionOf, type Tracked } from './tracked.js';
 import { followFrames } from './websockets.js';
 
 /** The events that hand a request out, beside `request` itself. */
@@ -164,7 +164,7 @@ export class Traffic {
           driver.requestHeadersSent(handle, id, false);
           continue;
         }
-        if (connection.assignments) this.#watchEnd(exchange.response, connection);
+        this.#watchEnd(exchange.response, connection);
         if (exchange.response.headersSent) {
           connection.announced ||= announces(exchange.response);
           driver.requestHeadersSent(handle, id, announces(exchange.response));
@@ -254,7 +254,6 @@ export class Traffic {
 
   #watch(socket: Tracked, connection: Connection): void {
     socket[connectionOf] = connection;
-    if (connection.protocol === 'http1' && socket.alpnProtocol !== 'h2') watchAssignments(socket, connection);
     socket.on('close', this.#socketClosed);
   }
 
@@ -266,15 +265,13 @@ export class Traffic {
   /** A request was parsed; whether the application is to have it. */
   #begin(request: IncomingMessage, response: Response, server: Server): boolean {
     const connection = (request.socket as Tracked)[connectionOf] ?? this.#of(request.socket, server);
-    if (!connection.used) {
-      connection.used = true;
-      connection.assignments = connection.assigned === response;
-    }
-    if (!connection.begin()) {
-      if (!connection.assignments) this.#watchEnd(response, connection);
-      connection.enter(response);
+    connection.used = true;
+    if (!connection.isHandedOver) {
+      if (connection.enter(response)) this.#watchEnd(response, connection);
       return true;
     }
+    if (connection.exchanges.some((known) => known.response === response)) return true;
+    connection.begin();
     this.#watchEnd(response, connection);
     const exchange = new Exchange(connection, request, response);
     connection.exchanges.push(exchange);
@@ -360,6 +357,7 @@ export class Traffic {
   }
 
   #watchEnd(response: Response, connection: Connection): void {
+    if (response[connectionOf]) return;
     response[connectionOf] = connection;
     response.on('close', this.#responseClosed);
   }
@@ -367,7 +365,8 @@ export class Traffic {
   readonly #responseClosed = ((traffic: Traffic) =>
     function (this: Response): void {
       const connection = this[connectionOf]!;
-      if (connection.current === undefined || !connection.leave(this)) traffic.#end(connection, this);
+      if (connection.isHandedOver) traffic.#end(connection, this);
+      else connection.leave(this);
     })(this);
 
   readonly #socketClosed = ((traffic: Traffic) =>

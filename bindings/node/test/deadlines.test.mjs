@@ -1,7 +1,7 @@
 // Whatever hangs, the process is gone within 250 ms of T, says so in its exit code and names the culprit.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { connect, head, request } from './support/client.mjs';
+import { connect, head } from './support/client.mjs';
 import { BUDGET, TIGHT, assertGoneByT, assertGoneEarly, drainDeadline, sleep, start } from './support/server.mjs';
 import { assertNames, assertReport, assertVerdict, hook } from './support/report.mjs';
 
@@ -127,8 +127,8 @@ test('a drain hook and a flush hook that never end: gone by T, exit 1', async (t
 for (const [when, before] of [['before', true], ['after', false]]) {
   test(`an event loop blocked ${when} the signal: gone by T, exit 1, and standard error says so with counts`, async (t) => {
     const server = await start(t, { options: TIGHT });
-    await request(server.port);
-    const [one, two] = [await connect(server.port), await connect(server.port)];
+    const [idle, one, two] = [await connect(server.port), await connect(server.port), await connect(server.port)];
+    await idle.request('/fast');
     one.write(head('/stuck'));
     await server.event('stuck');
     if (!before) {
