@@ -47,11 +47,15 @@ def application(name):
     return server
 
 
+async def serve(app):
+    await app(scope(), None, no_send)
+
+
 async def requests(rounds, name):
     app = application(name)
     for _ in range(rounds):
-        # In a context of its own, as in a server.
-        request = app(scope(), None, no_send)
+        # In a context of its own and awaited, as in a server.
+        request = serve(app)
         try:
             contextvars.copy_context().run(request.send, None)
         except StopIteration:
@@ -78,7 +82,7 @@ async def by_nobody(rounds):
         pass
 
 
-async def uvicorn(rounds):
+async def uvicorn(rounds, name):
     """uvicorn's protocol over a transport that is none: all of it but the kernel."""
     from uvicorn import Config
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -102,7 +106,7 @@ async def uvicorn(rounds):
 
         pause_reading = resume_reading
 
-    config = Config(application("bare"), log_level="error", lifespan="off")
+    config = Config(application(name), log_level="error", lifespan="off")
     config.load()
     state = ServerState()
     protocol = HttpToolsProtocol(config, state, app_state={})
@@ -118,7 +122,8 @@ CASES = {
     "passed": lambda rounds: requests(rounds, "passed"),
     "marked": lambda rounds: requests(rounds, "marked"),
     "lameduck": lambda rounds: requests(rounds, "lameduck"),
-    "uvicorn": uvicorn,
+    "uvicorn": lambda rounds: uvicorn(rounds, "bare"),
+    "uvicorn, lameduck": lambda rounds: uvicorn(rounds, "lameduck"),
     "nobody": by_nobody,
     "hand": by_hand,
     "extension": by_the_extension,
@@ -144,10 +149,11 @@ def main():
     for case, count in cost.items():
         print(f"| {case} | {count:.0f} |")
     if len(cost) == len(CASES):
-        wrapper, empty, mark = cost["lameduck"] - cost["bare"], cost["passed"] - cost["bare"], cost["marked"] - cost["passed"]
+        bare, passed, marked, wrapped = (cost[name] for name in ("bare", "passed", "marked", "lameduck"))
+        in_it = cost["uvicorn, lameduck"] - cost["uvicorn"]
         extension, hand = cost["extension"] - cost["nobody"], cost["hand"] - cost["nobody"]
-        print(f"\nthe wrapper: {wrapper:.0f}, of uvicorn's {cost['uvicorn']:.0f} without the kernel")
-        print(f"of it an empty wrapper: {empty:.0f}, the context variable: {mark:.0f}")
+        print(f"\nthe wrapper: {wrapped - bare:.0f}; in uvicorn: {in_it:.0f}, beside its own {cost['uvicorn']:.0f} without the kernel")
+        print(f"an empty wrapper: {passed - bare:.0f}; and a context variable: {marked - passed:.0f}")
         print(f"begin and end through the extension: {extension:.0f}; two attribute updates and a call: {hand:.0f}")
 
 
