@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ._duck import LAST, Lameduck, _ms, log
 from ._job import enter_request
 from ._health import Health
-from ._lameduck import Exchange, Hold, ShortWay, leave
+from ._lameduck import Exchange, Gate, Hold
 from ._notice import uncancel
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ._lameduck import Answer
     from ._options import Options
 
 Scope = MutableMapping[str, Any]
@@ -25,7 +25,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-Begin = Callable[[Scope, Send, Any], "Answer | None"]
 
 CLOSE = (b"connection", b"close")
 REASON = "the server is restarting"
@@ -36,7 +35,7 @@ def asgi(app: Any, **policy: Unpack[Options]) -> AsgiApp:
     return AsgiApp(app, Lameduck(**policy))
 
 
-class AsgiApp:
+class AsgiApp(Gate):
     """An application in its wrapper. What the wrapper has not is the application's."""
 
     def __init__(self, app: Application, duck: Lameduck) -> None:
@@ -44,8 +43,8 @@ class AsgiApp:
         self._app = app
         self.lameduck = duck
         self._health = Health(duck)
-        # While serving: what an HTTP request begins with, and the application.
-        self._way: tuple[Begin, Application] | None = None
+        # A server does not call these: it looks whether they are a coroutine function's.
+        self.__dict__.update(__call__=self._call, __signature__=inspect.signature(self._call))
         duck._of_exchange = lambda exchange: Request(exchange, duck)
         duck._told_of_phases.append(self._enter)
         # The event loops that serve it: granian has one in each of its threads where there is no GIL.
@@ -57,28 +56,14 @@ class AsgiApp:
             raise AttributeError(name)
         return getattr(self._app, name)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # While serving, what this costs is paid for each request: no frame, no call and no attribute more than it takes.
-        way = self._way
-        if way is not None:
-            begin, app = way
-            answer = begin(scope, send, _current_task())
-            if answer is not None:
-                try:
-                    enter_request(True)
-                    await app(scope, receive, answer)
-                except BaseException as error:
-                    if not await self._ended_here(answer.__self__, error):
-                        raise
-                else:
-                    refusal = leave(answer)
-                    if refusal is not None:
-                        # The server cuts the connection of an application that has left.
-                        await refusal
-                return
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self(scope, receive, send)
+
+    async def _long_way(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """All that is no plain request to an application that is serving."""
         kind = scope["type"]
         if kind == "http":
-            await self._long_way(scope, receive, send)
+            await self._request(scope, receive, send)
         elif kind == "websocket":
             enter_request(True)
             await self._websocket(scope, receive, send)
@@ -87,7 +72,7 @@ class AsgiApp:
         else:
             await self._app(scope, receive, send)
 
-    async def _long_way(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A request that is more than to be counted, or that comes before the start or after it."""
         duck = self.lameduck
         hold = duck._hold or self._start_late()
@@ -95,7 +80,7 @@ class AsgiApp:
             return
         assert hold is not None
         enter_request(True)
-        answer = hold.begin(scope, send, self, _current_task())
+        answer = hold.begin(scope, send, self, _current_task(), running_loop())
         exchange = answer.__self__
         if duck._draining:
             self.came_late(exchange)
@@ -123,13 +108,16 @@ class AsgiApp:
                 await refusal
         return not raised
 
+    async def _awaited(self, awaitable: Awaitable[object]) -> None:
+        await awaitable
+
     def _enter(self, phase: str) -> None:
-        """Between the start and the drain a request takes the short way."""
+        """Between the start and the drain a plain request costs nothing here."""
         hold, loop = self.lameduck._hold, self.lameduck._loop
         if phase == "serving" and isinstance(hold, Hold) and loop is not None:
-            self._way = ShortWay(hold, self, self._health.paths).begin, self._app
+            self._open(hold, self._app, running_loop, task_in, enter_request, self._health.paths)
         else:
-            self._way = None
+            self._close()
 
     def came_late(self, exchange: Exchange) -> None:
         """It began while draining, or just before."""
@@ -148,7 +136,7 @@ class AsgiApp:
         elif hold is None:
             await self._app(scope, receive, send)
         elif duck._draining and duck._options.policy.refuses:
-            answer = hold.begin(scope, send, self, None)
+            answer = hold.begin(scope, send, self, None, None)
             try:
                 await unavailable(scope, send)
             finally:
@@ -167,11 +155,11 @@ class AsgiApp:
             message = Request(exchange, self.lameduck).announced(message)
         elif (kind == "http.response.body" and not message.get("more_body", False)) or kind == "http.response.pathsend":
             return await self.send_last(exchange, message)
-        await exchange.send(message)
+        await exchange.pass_on(message)
 
     async def send_last(self, exchange: Exchange, message: Message) -> None:
         """A last message that may have to wait for its reader."""
-        await exchange.send(message)
+        await exchange.pass_on(message)
         exchange.end_as("ended" if self.lameduck._draining and Request(exchange, self.lameduck).is_stream() else "completed")
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -298,7 +286,8 @@ class Request:
         exchange = self._exchange
         cut, _ = exchange.cut
         in_flight = not exchange.over or exchange.refusal is not None
-        return cut and in_flight and (exchange.task is None or uncancel(exchange.task) == 0)
+        task = _current_task()
+        return cut and in_flight and (task is None or uncancel(task) == 0)
 
     async def finish_early(self) -> None:
         """Its task was cancelled because its time is over."""
@@ -307,14 +296,14 @@ class Request:
             return
         _, in_its_manner = exchange.cut
         if in_its_manner:
-            await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+            await exchange.pass_on({"type": "http.response.body", "body": b"", "more_body": False})
         # Else: the server sees an answer that was not completed and cuts the connection; a clean end would be a lie.
         exchange.end_as("ended" if in_its_manner else "refused")
 
     async def _refuse(self) -> None:
         exchange = self._exchange
         try:
-            await unavailable(exchange.scope, exchange.send)
+            await unavailable(exchange.scope, exchange.pass_on)
         except Exception as error:
             log.debug("a client was gone before its request was refused: %r", error)
         else:
@@ -370,19 +359,29 @@ class Request:
 
     def _cancel(self, in_its_manner: bool) -> None:
         exchange = self._exchange
-        task = exchange.task
-        if task is None:
+        loop = exchange.event_loop
+        if loop is None:
             return
-        loop = task.get_loop()
 
         def cancel() -> None:
-            if exchange.cut_short(in_its_manner):
+            # Known since it waits, as it does while this runs.
+            task = exchange.task
+            if task is not None and exchange.cut_short(in_its_manner):
                 if not exchange.begun and exchange.refusal is None:
                     # First, and by a task of its own: the application may take its time over its cancellation.
                     exchange.refuse_by(loop.create_task(self._refuse()))
                 task.cancel()
 
         _call_soon(loop, cancel)
+
+
+running_loop = asyncio._get_running_loop
+task_in: Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None]
+if sys.version_info >= (3, 12):
+    task_in = asyncio.current_task
+else:
+    # There it is written in Python, around this.
+    task_in = asyncio.tasks._current_tasks.get  # type: ignore[attr-defined]  # pyright: ignore
 
 
 def announces(scope: Scope, hold: Hold, handle: int) -> bool:

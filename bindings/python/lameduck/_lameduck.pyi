@@ -1,6 +1,6 @@
 """The private extension. Spans are seconds, moments whole nanoseconds of the monotonic clock."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 CAUSES: tuple[str, ...]
@@ -28,8 +28,9 @@ class Machine:
 
 class Exchange:
     scope: Any
-    send: Any
+    pass_on: Any
     task: Any
+    event_loop: Any
     since: int
     handle: int
     headers: Any
@@ -47,12 +48,18 @@ class Answer(Protocol):
     __self__: Exchange
     def __call__(self, message: Any, /) -> Awaitable[None]: ...
 
-class ShortWay:
-    def __new__(cls, hold: Hold, app: Any, probes: dict[str, str] | None = None) -> ShortWay: ...
-    @property
-    def begin(self) -> Callable[[Any, Any, Any], Answer | None]: ...
-
-def leave(answer: Answer, /) -> Any: ...
+class Gate:
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Coroutine[Any, Any, None]: ...
+    def _open(
+        self,
+        hold: Hold,
+        app: Any,
+        running_loop: Callable[[], Any],
+        task_in: Callable[[Any], Any],
+        mark: Callable[[bool], object],
+        probes: dict[str, str],
+    ) -> None: ...
+    def _close(self) -> None: ...
 
 class Hold:
     def __new__(
@@ -69,7 +76,7 @@ class Hold:
     ) -> Hold: ...
     def next_effects(self, patience: float | None = None) -> list[dict[str, Any]] | None: ...
     def handle(self, event: str, /, **fields: Any) -> str | None: ...
-    def begin(self, scope: Any, send: Any, app: Any, task: Any) -> Answer: ...
+    def begin(self, scope: Any, send: Any, wrapper: Any, task: Any, event_loop: Any) -> Answer: ...
     def exchange(self, handle: int) -> Exchange | None: ...
     def in_flight(self) -> list[Exchange]: ...
     def request_began(self) -> int: ...

@@ -99,7 +99,7 @@ class VirtualHold:
 
     # Of the application.
 
-    def begin(self, scope: Any, send: Any, app: Any, task: Any) -> Any:
+    def begin(self, scope: Any, send: Any, wrapper: Any, task: Any, event_loop: Any) -> Any:
         return Uncounted(scope, send).answer
 
     def exchange(self, handle: int) -> None:
@@ -134,14 +134,14 @@ class Uncounted:
     handle = since = 0
     begun = over = False
     cut = (False, False)
-    headers = refusal = task = None
+    event_loop = headers = refusal = task = None
 
     def __init__(self, scope: Any, send: Any) -> None:
         self.scope = scope
-        self.send = send
+        self.pass_on = send
 
     def answer(self, message: Any) -> Any:
-        return self.send(message)
+        return self.pass_on(message)
 
     def leave(self, raised: bool) -> None: ...
     def end_as(self, outcome: str) -> None: ...

@@ -1,91 +1,129 @@
-//! One HTTP request in flight: what each request pays for while serving. Everything else is in `_asgi.py`, which derives from it.
+//! One HTTP request in flight: what each request pays for while serving. Everything else is in `_asgi.py`.
 
 use std::sync::atomic::{
-    AtomicBool,
+    AtomicBool, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use lameduck::Outcome;
 use lameduck_host::clock;
-use pyo3::exceptions::PyKeyError;
+use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyStopIteration};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
-use pyo3::{ffi, intern};
+use pyo3::types::{PyString, PyTuple};
 
+use crate::answer;
 use crate::convert;
-use crate::method::{self, Method};
-use crate::short_way::ShortWay;
+use crate::course::{self, Course, Given};
+use crate::gate::{Gate, Way};
+use crate::hold::Hold;
+use crate::set_once::SetOnce;
 
-/// A body of so many bytes is taken by a server at once, if it is the first of its answer; a longer one may have to wait for its
-/// reader.
-const TAKEN_AT_ONCE: usize = 16 * 1024;
-
-/// What the extension knows of the request.
+/// What the extension knows of the request, and what a server awaits to have it answered: a coroutine, as far as others can see.
 #[pyclass(frozen, module = "lameduck._lameduck")]
 pub(crate) struct Exchange {
-    way: Py<ShortWay>,
+    /// Has `send_late`, `send_last`, `came_late` and so on, for what is not done here.
+    pub(crate) wrapper: Py<PyAny>,
+    pub(crate) hold: Py<Hold>,
     #[pyo3(get)]
-    scope: Py<PyAny>,
-    /// The server's.
+    pub(crate) scope: Py<PyAny>,
+    /// The server's `send`.
     #[pyo3(get)]
-    send: Py<PyAny>,
-    /// The task that it runs in.
-    #[pyo3(get)]
-    task: Option<Py<PyAny>>,
-    /// When it began.
-    #[pyo3(get)]
-    since: u64,
-    handle: u64,
-    /// Set once. (A `OnceLock` takes longer than all else that is done with the head of an answer.)
-    headers: Mutex<Option<Py<PyAny>>>,
+    pub(crate) pass_on: Py<PyAny>,
+    pub(crate) course: Mutex<Course>,
+    since: AtomicU64,
+    handle: AtomicU64,
+    /// The one that it runs in.
+    event_loop: SetOnce,
+    /// The first message of its answer.
+    head: SetOnce,
     begun: AtomicBool,
     /// Part of the body was sent, and more will come.
-    goes_on: AtomicBool,
+    pub(crate) goes_on: AtomicBool,
     over: AtomicBool,
     /// Its task is being cancelled because its time is over: to be ended in its protocol's manner.
     ending: AtomicBool,
     /// The same: to be cut.
     forced: AtomicBool,
     /// The task that answers in the application's place.
-    refusal: OnceLock<Py<PyAny>>,
+    refusal: SetOnce,
 }
 
 impl Exchange {
-    /// It begins, and is counted and kept from now on.
-    pub(crate) fn begin<'py>(
-        way: &Bound<'py, ShortWay>,
+    /// It begins once it is awaited.
+    pub(crate) fn ahead(
+        wrapper: &Bound<'_, Gate>,
+        way: Py<Way>,
+        scope: &Bound<'_, PyAny>,
+        receive: &Bound<'_, PyAny>,
+        send: &Bound<'_, PyAny>,
+    ) -> Self {
+        let hold = way.get().hold.clone_ref(wrapper.py());
+        let course = Course::Ahead { way, receive: receive.clone().unbind() };
+        Self::new(wrapper.as_any(), hold, scope, send, course)
+    }
+
+    /// It begins, in this task, if one is known. Its application is awaited elsewhere.
+    pub(crate) fn elsewhere<'py>(
+        wrapper: &Bound<'py, PyAny>,
+        hold: &Bound<'py, Hold>,
         scope: &Bound<'py, PyAny>,
         send: &Bound<'py, PyAny>,
-        task: Option<&Bound<'py, PyAny>>,
+        task: Option<Bound<'_, PyAny>>,
+        event_loop: Bound<'_, PyAny>,
     ) -> PyResult<Bound<'py, Self>> {
-        let hold = way.get().hold.get();
-        let handle = hold.request_began();
-        let exchange = Self {
-            way: way.clone().unbind(),
+        let course = Course::Elsewhere { task: task.map(Bound::unbind) };
+        let exchange = Self::new(wrapper, hold.clone().unbind(), scope, send, course);
+        let exchange = Bound::new(hold.py(), exchange)?;
+        Self::begin(&exchange, event_loop);
+        Ok(exchange)
+    }
+
+    fn new(
+        wrapper: &Bound<'_, PyAny>,
+        hold: Py<Hold>,
+        scope: &Bound<'_, PyAny>,
+        send: &Bound<'_, PyAny>,
+        course: Course,
+    ) -> Self {
+        Self {
+            wrapper: wrapper.clone().unbind(),
+            hold,
             scope: scope.clone().unbind(),
-            send: send.clone().unbind(),
-            task: task.map(|task| task.clone().unbind()),
-            since: clock::now_ns(),
-            handle,
-            headers: Mutex::new(None),
+            pass_on: send.clone().unbind(),
+            course: Mutex::new(course),
+            since: AtomicU64::new(0),
+            handle: AtomicU64::new(0),
+            event_loop: SetOnce::default(),
+            head: SetOnce::default(),
             begun: AtomicBool::new(false),
             goes_on: AtomicBool::new(false),
             over: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             forced: AtomicBool::new(false),
-            refusal: OnceLock::new(),
-        };
-        match Bound::new(way.py(), exchange) {
-            Ok(exchange) => {
-                hold.keep(handle, exchange.clone().unbind());
-                Ok(exchange)
-            }
-            Err(error) => {
-                hold.request_ended(handle, Outcome::Completed);
-                Err(error)
-            }
+            refusal: SetOnce::default(),
         }
+    }
+
+    /// It is counted and kept from now on.
+    pub(crate) fn begin(slf: &Bound<'_, Self>, event_loop: Bound<'_, PyAny>) {
+        let this = slf.get();
+        if !event_loop.is_none() {
+            this.event_loop.set(event_loop);
+        }
+        let hold = this.hold.get();
+        let handle = hold.request_began();
+        this.since.store(clock::now_ns(), Relaxed);
+        this.handle.store(handle, Relaxed);
+        hold.keep(handle, slf.clone().unbind());
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        course::dropped(self.course.get_mut().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -93,9 +131,9 @@ impl Exchange {
 impl Exchange {
     /// The application has returned, or raised: what was not ended by its last message ends. Returns the task that answers in its
     /// place, if there is one, and then that ends it.
-    fn leave(&self, py: Python<'_>, raised: bool) -> Option<Py<PyAny>> {
-        if let Some(refusal) = self.refusal.get() {
-            return Some(refusal.clone_ref(py));
+    pub(crate) fn leave<'py>(&self, py: Python<'py>, raised: bool) -> Option<Bound<'py, PyAny>> {
+        if let Some(refusal) = self.refusal.get(py) {
+            return Some(refusal);
         }
         // What raises before it answers is answered 500 by the server; what has begun and did not end has lost its client.
         let answered = raised && !self.begun.load(Relaxed);
@@ -120,38 +158,51 @@ impl Exchange {
     }
 
     /// From now on this task answers, not the application.
-    fn refuse_by(&self, task: Py<PyAny>) {
-        let _ = self.refusal.set(task);
+    fn refuse_by(&self, task: Bound<'_, PyAny>) {
+        self.refusal.set(task);
     }
 
     /// See [`refuse_by`](Self::refuse_by).
     #[getter]
-    fn refusal(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.refusal.get().map(|task| task.clone_ref(py))
+    fn refusal<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.refusal.get(py)
     }
 
     /// The head of the answer, as the application made it, is about to be sent.
-    fn note_start(&self, message: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(crate) fn note_start(&self, message: &Bound<'_, PyAny>) {
         self.begun.store(true, Release);
-        if let Some(headers) = optional(message, intern!(message.py(), "headers"))? {
-            let mut kept = self.kept_headers();
-            if kept.is_none() {
-                *kept = Some(headers.unbind());
-            }
-        }
-        Ok(())
+        self.head.set(message.clone());
     }
 
-    /// 0 when there were too many to count.
+    /// The event loop that it runs in, if there is one.
+    #[getter]
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.event_loop.get(py)
+    }
+
+    /// The task that it runs in, while its application waits for something.
+    #[getter]
+    fn task(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        course::locked(self)?.task().map(|task| task.clone_ref(py))
+    }
+
+    /// When it began.
+    #[getter]
+    fn since(&self) -> u64 {
+        self.since.load(Relaxed)
+    }
+
+    /// 0 when there were too many to count, and before it begins.
     #[getter]
     pub(crate) fn handle(&self) -> u64 {
-        self.handle
+        self.handle.load(Relaxed)
     }
 
     /// The application's headers, once the answer has begun.
     #[getter]
-    fn headers(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.kept_headers().as_ref().map(|headers| headers.clone_ref(py))
+    fn headers<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let head = self.head.get(py);
+        head.map_or(Ok(None), |head| answer::optional(&head, intern!(py, "headers")))
     }
 
     #[getter]
@@ -170,124 +221,105 @@ impl Exchange {
         let ending = self.ending.load(Acquire);
         (ending || self.forced.load(Acquire), ending)
     }
+
+    /// What can hold what holds this. No more: each such circle has another who can break it.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.wrapper)?;
+        visit.call(&self.scope)?;
+        visit.call(&self.pass_on)?;
+        self.event_loop.traverse(&visit)?;
+        self.head.traverse(&visit)?;
+        self.refusal.traverse(&visit)?;
+        // One that runs is not garbage.
+        course::locked(self).map_or(Ok(()), |course| course.traverse(&visit))
+    }
+
+    fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        course::resume(slf, Given::Value(&slf.py().None().into_bound(slf.py())))
+    }
+
+    /// See `collections.abc.Coroutine`, as of the next two.
+    fn send<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        yielded(course::resume(slf, Given::Value(value))?)
+    }
+
+    #[pyo3(signature = (*error))]
+    fn throw<'py>(
+        slf: &Bound<'py, Self>,
+        error: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        yielded(course::resume(slf, Given::Error(error))?)
+    }
+
+    fn close(slf: &Bound<'_, Self>) -> PyResult<()> {
+        match course::resume(slf, Given::Close) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
+            Err(end) if end.is_instance_of::<PyGeneratorExit>(slf.py()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For those who look at coroutines, as of the next ones: it stands for the coroutine that it runs.
+    #[getter]
+    fn cr_await(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.of_coroutine(intern!(py, "cr_await"))
+    }
+
+    #[getter]
+    fn cr_code(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.of_coroutine(intern!(py, "cr_code"))
+    }
+
+    #[getter]
+    fn cr_frame(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.of_coroutine(intern!(py, "cr_frame"))
+    }
+
+    #[getter]
+    fn cr_running(&self) -> bool {
+        course::locked(self).is_none()
+    }
+
+    #[getter]
+    fn cr_suspended(&self) -> bool {
+        course::locked(self).is_some_and(|course| course.coroutine().is_some())
+    }
+
+    #[getter]
+    fn __name__(&self) -> &'static str {
+        "__call__"
+    }
+
+    #[getter]
+    fn __qualname__(&self) -> &'static str {
+        "AsgiApp.__call__"
+    }
 }
 
 impl Exchange {
-    /// The application's `send`, a function of one message. Without it the request is over.
-    pub(crate) fn sender<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        static SEND: Method = Method::of_one(c"send", send);
-        SEND.bound(slf).inspect_err(|_| slf.get().finish(slf.py(), Outcome::Completed))
-    }
-
-    /// `leave(answer)`: the application has returned, which called this function to answer. See [`leave`](Self::leave).
-    pub(crate) fn leaver(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        static LEAVE: Method = Method::of_one(c"leave", leave);
-        LEAVE.bound(&py.None().into_bound(py))
-    }
-
-    fn take<'py>(
-        slf: &Bound<'py, Self>,
-        message: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let (py, this) = (slf.py(), slf.get());
-        let way = this.way.get();
-        if way.hold.get().is_draining() {
-            return way.app.bind(py).call_method1(intern!(py, "send_late"), (slf, message));
-        }
-        let kind = match message.cast::<PyDict>() {
-            Ok(dict) => dict.get_item(intern!(py, "type"))?,
-            Err(_) => Some(message.get_item(intern!(py, "type"))?),
-        };
-        let kind = kind.ok_or_else(|| PyKeyError::new_err("type"))?;
-        let is_last = match kind.cast::<PyString>()?.to_str()? {
-            "http.response.start" => {
-                this.note_start(message)?;
-                false
-            }
-            "http.response.body" if is_true(message, intern!(py, "more_body"))? => {
-                this.goes_on.store(true, Relaxed);
-                false
-            }
-            "http.response.body" if !this.goes_on.load(Relaxed) && is_short(message)? => {
-                this.finish(py, Outcome::Completed);
-                false
-            }
-            "http.response.body" | "http.response.pathsend" => true,
-            _ => false,
-        };
-        if is_last {
-            return way.app.bind(py).call_method1(intern!(py, "send_last"), (slf, message));
-        }
-        let end = std::ptr::null_mut::<ffi::PyObject>();
-        // SAFETY: both are objects, and the list of arguments ends. It makes no tuple, as `call1` does.
-        unsafe {
-            let made = ffi::PyObject_CallFunctionObjArgs(this.send.as_ptr(), message.as_ptr(), end);
-            Bound::from_owned_ptr_or_err(py, made)
-        }
-    }
-
-    fn kept_headers(&self) -> MutexGuard<'_, Option<Py<PyAny>>> {
-        self.headers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn finish(&self, py: Python<'_>, outcome: Outcome) {
         if !self.over.swap(true, AcqRel) {
-            self.way.get().hold.get().end_exchange(py, self.handle, outcome);
+            self.hold.get().end_exchange(py, self.handle(), outcome);
         }
     }
-}
 
-/// # Safety
-/// The interpreter calls it, with an [`Exchange`] and an object.
-unsafe extern "C" fn send(
-    slf: *mut ffi::PyObject,
-    message: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls it with two objects that live meanwhile, and `sender` bound it to an `Exchange`.
-    unsafe {
-        method::call(|py| {
-            let slf = Borrowed::from_ptr(py, slf).cast_unchecked::<Exchange>();
-            Exchange::take(&slf, &Borrowed::from_ptr(py, message))
-        })
+    fn of_coroutine(&self, name: &Bound<'_, PyString>) -> Option<Py<PyAny>> {
+        let course = course::locked(self)?;
+        let coroutine = course.coroutine()?;
+        coroutine.bind(name.py()).getattr(name).ok().map(Bound::unbind)
     }
 }
 
-/// # Safety
-/// The interpreter calls it, with an object.
-unsafe extern "C" fn leave(
-    _: *mut ffi::PyObject,
-    answer: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls it with an object that lives meanwhile. Of one that is no function `PyCFunction_GetSelf` raises.
-    unsafe {
-        method::call(|py| {
-            let exchange = ffi::PyCFunction_GetSelf(answer);
-            let exchange = Borrowed::from_ptr_or_err(py, exchange)?;
-            let refusal = exchange.cast::<Exchange>()?.get().leave(py, false);
-            Ok(refusal.unwrap_or_else(|| py.None()).into_bound(py))
-        })
-    }
-}
-
-/// Servers send dicts; the specification asks for no more than a mapping.
-fn optional<'py>(
-    message: &Bound<'py, PyAny>,
-    key: &Bound<'py, PyString>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    match message.cast::<PyDict>() {
-        Ok(dict) => dict.get_item(key),
-        Err(_) => message.call_method1(intern!(message.py(), "get"), (key,)).map(Some),
-    }
-}
-
-fn is_true(message: &Bound<'_, PyAny>, key: &Bound<'_, PyString>) -> PyResult<bool> {
-    optional(message, key)?.map_or(Ok(false), |value| value.is_truthy())
-}
-
-fn is_short(message: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let body = optional(message, intern!(message.py(), "body"))?;
-    Ok(body.is_none_or(|body| {
-        body.is_none()
-            || body.cast::<PyBytes>().is_ok_and(|body| body.as_bytes().len() <= TAKEN_AT_ONCE)
-    }))
+/// An iterator that has returned says so by an exception.
+fn yielded(value: Option<Bound<'_, PyAny>>) -> PyResult<Bound<'_, PyAny>> {
+    value.ok_or_else(|| PyStopIteration::new_err(()))
 }

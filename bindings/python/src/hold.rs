@@ -16,11 +16,11 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use crate::answer;
 use crate::exchange::Exchange;
 use crate::method::{self, Method};
 use crate::outbox::Outbox;
 use crate::policy::Policy;
-use crate::short_way::ShortWay;
 use crate::{convert, effect, event};
 
 /// What a request is called on the connection that stands for it: a server tells its application of requests, not of
@@ -254,16 +254,19 @@ impl Hold {
         }
     }
 
-    /// An HTTP request begins that goes the long way: returns what the `begin` of a [`ShortWay`] does.
+    /// An HTTP request begins that goes the long way, in this task and event loop, if they are known. Returns the function that its application calls
+    /// with the messages of its answer, whose `__self__` is its `Exchange`.
     fn begin<'py>(
         slf: &Bound<'py, Self>,
         scope: &Bound<'py, PyAny>,
         send: &Bound<'py, PyAny>,
-        app: Py<PyAny>,
+        wrapper: &Bound<'py, PyAny>,
         task: Option<Bound<'py, PyAny>>,
+        event_loop: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let way = Bound::new(slf.py(), ShortWay::new(slf.clone().unbind(), app, None))?;
-        Exchange::sender(&Exchange::begin(&way, scope, send, task.as_ref())?)
+        let exchange = Exchange::elsewhere(wrapper, slf, scope, send, task, event_loop)?;
+        answer::function(&exchange)
+            .inspect_err(|_| exchange.get().finish(slf.py(), Outcome::Completed))
     }
 
     /// The one with this handle, if it is in flight.

@@ -6,16 +6,19 @@
 #![deny(missing_docs)]
 #![cfg(unix)]
 
+mod answer;
 mod convert;
+mod course;
 mod effect;
 mod event;
 mod exchange;
+mod gate;
 mod hold;
 mod machine;
 mod method;
 mod outbox;
 mod policy;
-mod short_way;
+mod set_once;
 
 /// The module `lameduck._lameduck`.
 #[pyo3::pymodule(gil_used = false)]
@@ -25,19 +28,18 @@ mod _lameduck {
     #[pymodule_export]
     use crate::exchange::Exchange;
     #[pymodule_export]
+    use crate::gate::Gate;
+    #[pymodule_export]
     use crate::hold::Hold;
     #[pymodule_export]
     use crate::machine::Machine;
     #[pymodule_export]
     use crate::policy::Policy;
-    #[pymodule_export]
-    use crate::short_way::ShortWay;
 
     /// `CAUSES`: every cause's name.
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::hold::Hold::add_methods(module.py())?;
-        module.add("leave", crate::exchange::Exchange::leaver(module.py())?)?;
         let names = lameduck::Cause::ALL.map(lameduck::Cause::name);
         module.add("CAUSES", pyo3::types::PyTuple::new(module.py(), names)?)
     }

@@ -1,9 +1,12 @@
-//! Functions that the interpreter calls as they are. Those that the macros make cost a request more than what they do: they take
-//! arguments by name and keep account of threads.
+//! Functions that the interpreter calls as they are, and calls of its functions. Those that the macros make cost a request more
+//! than what they do: they take arguments by name, keep account of threads and make tuples.
 
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null_mut;
+use std::sync::OnceLock;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
@@ -101,4 +104,54 @@ pub(crate) unsafe fn arguments<'a, 'py, const N: usize>(
     }
     // SAFETY: there are as many, none is null, and the caller keeps them.
     Ok(std::array::from_fn(|n| unsafe { Borrowed::from_ptr(py, *given.add(n)) }))
+}
+
+type Vectorcall = unsafe extern "C" fn(
+    *mut ffi::PyObject,
+    *const *mut ffi::PyObject,
+    usize,
+    *mut ffi::PyObject,
+) -> *mut ffi::PyObject;
+
+/// `PY_VECTORCALL_ARGUMENTS_OFFSET`.
+const FIRST_IS_SPARE: usize = 1 << (usize::BITS - 1);
+
+/// A function of the interpreter since 3.11, and one that this extension may take for granted since 3.12.
+fn vectorcall() -> Option<Vectorcall> {
+    static FOUND: OnceLock<Option<Vectorcall>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        // SAFETY: the name ends. Where it is found it is that function.
+        unsafe {
+            let found = libc::dlsym(libc::RTLD_DEFAULT, c"PyObject_Vectorcall".as_ptr());
+            mem::transmute::<*mut libc::c_void, Option<Vectorcall>>(found)
+        }
+    })
+}
+
+/// Calls `function` with up to three arguments.
+pub(crate) fn apply<'py, const N: usize>(
+    function: &Bound<'py, PyAny>,
+    arguments: [&Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyAny>> {
+    const { assert!(N <= 3) };
+    // The first is for the callee, which may put what it is bound to there.
+    let mut given = [null_mut::<ffi::PyObject>(); 4];
+    for (given, argument) in given[1..].iter_mut().zip(arguments) {
+        *given = argument.as_ptr();
+    }
+    let end = null_mut::<ffi::PyObject>();
+    // SAFETY: they are objects that live meanwhile. What is left of `given` is null, which ends the list.
+    unsafe {
+        let function_ptr = function.as_ptr();
+        let result = match vectorcall() {
+            Some(call) => {
+                let count = N | FIRST_IS_SPARE;
+                call(function_ptr, given.as_ptr().add(1), count, end)
+            }
+            None => {
+                ffi::PyObject_CallFunctionObjArgs(function_ptr, given[1], given[2], given[3], end)
+            }
+        };
+        Bound::from_owned_ptr_or_err(function.py(), result)
+    }
 }

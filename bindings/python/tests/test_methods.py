@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from lameduck._lameduck import Hold, Policy, ShortWay, leave
+from lameduck._lameduck import Gate, Hold, Policy
 
 
 @pytest.fixture
@@ -60,47 +60,97 @@ def test_methods_are_of_their_class_only():
             method(object())
 
 
-def test_the_short_way_is_for_plain_requests(hold):
-    way = ShortWay(hold, None, {"/livez": "live"})
-    for other in (scope(type="websocket"), scope(path="/livez"), {"type": "http"}, {}, [], None):
-        assert way.begin(other, send, None) is None
+class Wrapper(Gate):
+    """An application's wrapper, as far as the extension knows it."""
+
+    def __init__(self, hold, app=None, probes=None, late=None):
+        self.long_way, self.told, self.late = [], [], late
+        self._open(hold, app, lambda: "the loop", lambda loop: f"a task in {loop}", lambda marked: None, probes or {})
+
+    async def _long_way(self, scope, receive, send):
+        self.long_way.append(scope)
+
+    async def _ended_here(self, exchange, error):
+        exchange.leave(True)
+        return False
+
+    def came_late(self, exchange):
+        self.told.append(exchange)
+        if self.late:
+            raise self.late
+
+
+def drive(call):
+    """Nothing here waits for anything."""
+    with pytest.raises(StopIteration):
+        call.send(None)
+
+
+def test_plain_requests_only_are_begun_here(hold):
+    wrapper = Wrapper(hold, None, {"/livez": "live"})
+    others = [scope(type="websocket"), scope(path="/livez"), {"type": "http"}, {}, [], None]
+    for other in others:
+        drive(wrapper(other, None, send))
+    assert wrapper.long_way == others
     with pytest.raises(TypeError):
-        way.begin(scope(type=3), send, None)
-    for arguments in ((), (scope(), send), (scope(), send, None, 4)):
-        with pytest.raises(TypeError, match="arguments"):
-            way.begin(*arguments)
+        drive(wrapper(scope(type=3), None, send))
+    for arguments in ((), (scope(), None), (scope(), None, send, 4)):
+        with pytest.raises(TypeError, match="arguments?"):
+            wrapper(*arguments)
+    for open_again in (wrapper._open, lambda: wrapper._open(None, None, None, None, None, {})):
+        with pytest.raises(TypeError):
+            open_again()
     assert hold.totals == (0, 0)
+    before = wrapper(scope(), None, send)
     hold.drains()
-    assert way.begin(scope(), send, None) is None
+    for call in (before, wrapper(scope(), None, send)):
+        drive(call)
+    assert len(wrapper.long_way) == len(others) + 2
+    wrapper._close()
+    drive(wrapper(scope(), None, send))
+    assert (len(wrapper.long_way), hold.totals) == (len(others) + 3, (0, 0))
 
 
-def test_a_request_of_the_short_way_ends_with_its_last_message(hold):
-    asked, task = scope(), object()
-    answer = ShortWay(hold, None).begin(asked, send, task)
-    exchange = answer.__self__
-    assert (exchange.scope, exchange.task, hold.in_flight()) == (asked, task, [exchange])
+def test_a_request_ends_with_its_last_message(hold):
+    asked = scope()
     headers = [(b"content-type", b"text/plain")]
-    asyncio.run(answer({"type": "http.response.start", "status": 200, "headers": headers}))
-    assert (exchange.begun, exchange.headers, hold.totals) == (True, headers, (1, 1))
-    with pytest.raises(KeyError):
-        answer({})
-    with pytest.raises(TypeError):
-        answer({"type": 1})
-    assert asyncio.run(answer({"type": "http.response.body", "body": b"ok"})) == "http.response.body"
-    assert (exchange.over, hold.in_flight(), hold.totals) == (True, [], (0, 0))
-    assert leave(answer) is None
+
+    async def application(scope, receive, answer):
+        exchange = answer.__self__
+        assert (exchange.scope, hold.in_flight()) == (asked, [exchange])
+        assert (exchange.begun, exchange.headers) == (False, None)
+        assert await answer({"type": "http.response.start", "status": 200, "headers": headers}) == "http.response.start"
+        assert (exchange.begun, exchange.headers, hold.totals) == (True, headers, (1, 1))
+        with pytest.raises(KeyError):
+            answer({})
+        with pytest.raises(TypeError):
+            answer({"type": 1})
+        assert await answer({"type": "http.response.body", "body": b"ok"}) == "http.response.body"
+        assert (exchange.over, hold.in_flight(), hold.totals) == (True, [], (0, 0))
+
+    drive(Wrapper(hold, application)(asked, None, send))
+
+
+def test_the_task_is_known_while_the_application_waits(hold):
+    async def application(scope, receive, answer):
+        assert answer.__self__.task is None
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    call = Wrapper(hold, application)(scope(), None, send)
+    for _ in range(2):
+        assert (call.send(None), call.task) == (None, "a task in the loop")
+    drive(call)
+    assert call.task is None
 
 
 def test_an_application_that_leaves_without_an_end_has_ended(hold):
-    answer = ShortWay(hold, None).begin(scope(), send, None)
-    assert hold.totals == (1, 1)
-    assert leave(answer) is None
-    assert (answer.__self__.over, hold.totals) == (True, (0, 0))
-    for no_answer in (print, len, [].append):
-        with pytest.raises(TypeError):
-            leave(no_answer)
-    with pytest.raises((TypeError, SystemError)):
-        leave(None)
+    async def application(scope, receive, answer):
+        assert hold.totals == (1, 1)
+
+    call = Wrapper(hold, application)(scope(), None, send)
+    drive(call)
+    assert (call.over, hold.in_flight(), hold.totals) == (True, [], (0, 0))
 
 
 class Drains:
@@ -114,29 +164,17 @@ class Drains:
         return hash("/")
 
 
-class Late:
-    """An application's wrapper, as far as the short way knows it."""
-
-    def __init__(self, error):
-        self.error = error
-        self.told = []
-
-    def came_late(self, exchange):
-        self.told.append(exchange)
-        if self.error:
-            raise self.error
-
-
 def test_who_began_while_draining_began_is_told_of(hold):
-    app = Late(None)
-    answer = ShortWay(hold, app, {"/livez": "live"}).begin(scope(path=Drains(hold)), send, None)
-    assert (app.told, hold.totals) == ([answer.__self__], (1, 1))
-    leave(answer)
-    assert hold.totals == (0, 0)
+    async def application(scope, receive, answer):
+        assert (wrapper.told, hold.totals) == ([answer.__self__], (1, 1))
+
+    wrapper = Wrapper(hold, application, {"/livez": "live"})
+    drive(wrapper(scope(path=Drains(hold)), None, send))
+    assert (len(wrapper.told), hold.totals) == (1, (0, 0))
 
 
 def test_a_request_that_fails_before_it_is_given_to_the_application_is_not_in_flight(hold):
-    app = Late(LookupError("no such thing"))
+    wrapper = Wrapper(hold, None, {"/livez": "live"}, LookupError("no such thing"))
     with pytest.raises(LookupError):
-        ShortWay(hold, app, {"/livez": "live"}).begin(scope(path=Drains(hold)), send, None)
-    assert (len(app.told), hold.in_flight(), hold.totals) == (1, [], (0, 0))
+        drive(wrapper(scope(path=Drains(hold)), None, send))
+    assert (len(wrapper.told), hold.in_flight(), hold.totals) == (1, [], (0, 0))

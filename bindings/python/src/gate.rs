@@ -1,0 +1,111 @@
+//! What a server calls: the base of `_asgi.py`'s wrapper. While serving it costs a request no Python code of ours.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use crate::exchange::Exchange;
+use crate::hold::Hold;
+
+/// Is called with a scope, `receive` and `send`, and returns what the server awaits.
+#[pyclass(frozen, subclass, module = "lameduck._lameduck")]
+pub(crate) struct Gate {
+    /// While serving: how a plain request begins.
+    way: Mutex<Option<Py<Way>>>,
+}
+
+/// What plain requests need. The others go the long way, in `_asgi.py`.
+#[pyclass(frozen)]
+pub(crate) struct Way {
+    pub(crate) hold: Py<Hold>,
+    pub(crate) app: Py<PyAny>,
+    /// A function that finds the event loop that runs in this thread, and one that finds the task that runs in a loop.
+    pub(crate) running_loop: Py<PyAny>,
+    pub(crate) task_in: Py<PyAny>,
+    /// A function that marks, given `True`, what runs in a request.
+    pub(crate) mark: Py<PyAny>,
+    /// Paths that are not the application's, if there are any.
+    probes: Option<Py<PyDict>>,
+    /// The type of what an `async def` makes.
+    pub(crate) coroutine: Py<PyAny>,
+}
+
+#[pymethods]
+impl Gate {
+    #[new]
+    #[pyo3(signature = (*_given, **_named))]
+    fn new(_given: &Bound<'_, PyTuple>, _named: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { way: Mutex::new(None) }
+    }
+
+    /// Nothing begins before what it returns is awaited, as with an `async def`.
+    fn __call__<'py>(
+        slf: &Bound<'py, Self>,
+        scope: &Bound<'py, PyAny>,
+        receive: &Bound<'py, PyAny>,
+        send: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let way = slf.get().locked().as_ref().map(|way| way.clone_ref(py));
+        match way {
+            Some(way) => {
+                Ok(Bound::new(py, Exchange::ahead(slf, way, scope, receive, send))?.into_any())
+            }
+            None => slf.call_method1(intern!(py, "_long_way"), (scope, receive, send)),
+        }
+    }
+
+    /// From now on plain requests go to `app`.
+    fn _open(
+        &self,
+        hold: Py<Hold>,
+        app: Py<PyAny>,
+        running_loop: Py<PyAny>,
+        task_in: Py<PyAny>,
+        mark: Py<PyAny>,
+        probes: Bound<'_, PyDict>,
+    ) -> PyResult<()> {
+        let py = probes.py();
+        let coroutine = py.import("types")?.getattr("CoroutineType")?.unbind();
+        let probes = Some(probes).filter(|paths| !paths.is_empty()).map(Bound::unbind);
+        let way = Way { hold, app, running_loop, task_in, mark, probes, coroutine };
+        self.set(Some(Py::new(py, way)?));
+        Ok(())
+    }
+
+    /// From now on all of them go the long way.
+    fn _close(&self) {
+        self.set(None);
+    }
+}
+
+impl Gate {
+    fn set(&self, way: Option<Py<Way>>) {
+        let before = std::mem::replace(&mut *self.locked(), way);
+        // Not under the lock: what it holds may be the last of its kind, and run whatever Python code.
+        drop(before);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<Py<Way>>> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Way {
+    /// Whether this is a plain request.
+    pub(crate) fn takes(&self, scope: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = scope.py();
+        let Ok(scope) = scope.cast::<PyDict>() else { return Ok(false) };
+        let Some(kind) = scope.get_item(intern!(py, "type"))? else { return Ok(false) };
+        if kind.cast::<PyString>()?.to_str()? != "http" {
+            return Ok(false);
+        }
+        let Some(probes) = &self.probes else { return Ok(true) };
+        match scope.get_item(intern!(py, "path"))? {
+            Some(path) => Ok(!probes.bind(py).contains(path)?),
+            None => Ok(false),
+        }
+    }
+}
