@@ -115,7 +115,7 @@ class AsgiApp(Gate):
         """Between the start and the drain a plain request costs nothing here."""
         hold, loop = self.lameduck._hold, self.lameduck._loop
         if phase == "serving" and isinstance(hold, Hold) and loop is not None:
-            self._open(hold, self._app, running_loop, task_in, enter_request, self._health.paths)
+            self._open(hold, self._app, loop, running_loop, task_in, enter_request, self._health.paths)
         else:
             self._close()
 

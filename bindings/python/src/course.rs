@@ -191,7 +191,7 @@ fn begin(slf: &Bound<'_, Exchange>, course: &mut Course, given: &Given<'_, '_>) 
         Given::Close => return Ok(()),
     };
     let (stage, coroutine) = if plain {
-        Exchange::begin(slf, method::apply(way.get().running_loop.bind(py), [])?);
+        Exchange::begin(slf, way.get().event_loop(py)?);
         if hold.is_draining() {
             // Who described those in flight may have missed it.
             let described = this.wrapper.bind(py).call_method1(intern!(py, "came_late"), (slf,));

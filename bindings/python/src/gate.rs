@@ -8,6 +8,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::exchange::Exchange;
 use crate::hold::Hold;
+use crate::method;
 
 /// Is called with a scope, `receive` and `send`, and returns what the server awaits.
 #[pyclass(frozen, subclass, module = "lameduck._lameduck")]
@@ -21,8 +22,11 @@ pub(crate) struct Gate {
 pub(crate) struct Way {
     pub(crate) hold: Py<Hold>,
     pub(crate) app: Py<PyAny>,
-    /// A function that finds the event loop that runs in this thread, and one that finds the task that runs in a loop.
-    pub(crate) running_loop: Py<PyAny>,
+    /// The event loop of the thread in which it was opened.
+    event_loop: Py<PyAny>,
+    thread: libc::pthread_t,
+    /// A function that finds the event loop that runs in another, and one that finds the task that runs in a loop.
+    running_loop: Py<PyAny>,
     pub(crate) task_in: Py<PyAny>,
     /// A function that marks, given `True`, what runs in a request.
     pub(crate) mark: Py<PyAny>,
@@ -57,11 +61,12 @@ impl Gate {
         }
     }
 
-    /// From now on plain requests go to `app`.
+    /// From now on plain requests go to `app`. To be called in the thread of this event loop.
     fn _open(
         &self,
         hold: Py<Hold>,
         app: Py<PyAny>,
+        event_loop: Py<PyAny>,
         running_loop: Py<PyAny>,
         task_in: Py<PyAny>,
         mark: Py<PyAny>,
@@ -70,7 +75,9 @@ impl Gate {
         let py = probes.py();
         let coroutine = py.import("types")?.getattr("CoroutineType")?.unbind();
         let probes = Some(probes).filter(|paths| !paths.is_empty()).map(Bound::unbind);
-        let way = Way { hold, app, running_loop, task_in, mark, probes, coroutine };
+        let thread = this_thread();
+        let way =
+            Way { hold, app, event_loop, thread, running_loop, task_in, mark, probes, coroutine };
         self.set(Some(Py::new(py, way)?));
         Ok(())
     }
@@ -94,6 +101,15 @@ impl Gate {
 }
 
 impl Way {
+    /// The event loop that runs in this thread. To ask Python each time takes longer than to count a request.
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if this_thread() == self.thread {
+            Ok(self.event_loop.bind(py).clone())
+        } else {
+            method::apply(self.running_loop.bind(py), [])
+        }
+    }
+
     /// Whether this is a plain request.
     pub(crate) fn takes(&self, scope: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = scope.py();
@@ -108,4 +124,9 @@ impl Way {
             None => Ok(false),
         }
     }
+}
+
+fn this_thread() -> libc::pthread_t {
+    // SAFETY: it cannot fail.
+    unsafe { libc::pthread_self() }
 }
