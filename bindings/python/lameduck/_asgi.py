@@ -115,7 +115,7 @@ class AsgiApp(Gate):
         """Between the start and the drain a plain request costs nothing here."""
         hold, loop = self.lameduck._hold, self.lameduck._loop
         if phase == "serving" and isinstance(hold, Hold) and loop is not None:
-            self._open(hold, self._app, loop, running_loop, task_in, enter_request, self._health.paths)
+            self._open(hold, self._app, running_loop, task_in, enter_request, self._health.paths)
         else:
             self._close()
 
@@ -308,6 +308,8 @@ class Request:
             log.debug("a client was gone before its request was refused: %r", error)
         else:
             exchange.end_as("refused")
+        finally:
+            exchange.end_as("client_gone")  # unless it ended before: the first word counts
 
     def announced(self, message: Message) -> Message:
         exchange, hold = self._exchange, self._duck._hold

@@ -54,7 +54,6 @@ class Gate:
         self,
         hold: Hold,
         app: Any,
-        event_loop: Any,
         running_loop: Callable[[], Any],
         task_in: Callable[[Any], Any],
         mark: Callable[[bool], object],

@@ -1,6 +1,7 @@
 //! The awaitable of a request: runs its application as a coroutine of ours would, `begin` before it and `leave` behind it.
 
 use std::mem;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{MutexGuard, TryLockError};
 
 use lameduck::Outcome;
@@ -96,8 +97,24 @@ pub(crate) fn resume<'py>(
     given: Given<'_, 'py>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = slf.py();
+    go_on(slf, given).map_err(|error| {
+        if !error.is_instance_of::<PyStopIteration>(py) {
+            return error;
+        }
+        // Whoever awaits would take it for a return.
+        let raised = PyRuntimeError::new_err("coroutine raised StopIteration");
+        raised.set_cause(py, Some(error));
+        raised
+    })
+}
+
+fn go_on<'py>(
+    slf: &Bound<'py, Exchange>,
+    given: Given<'_, 'py>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = slf.py();
     let mut course =
-        locked(slf.get()).ok_or_else(|| PyValueError::new_err("coroutine already executing"))?;
+        to_run(slf.get()).ok_or_else(|| PyValueError::new_err("coroutine already executing"))?;
     if matches!(*course, Course::Ahead { .. }) {
         begin(slf, &mut course, &given)?;
     }
@@ -134,6 +151,8 @@ pub(crate) fn resume<'py>(
                 return Err(*error);
             }
             (Stage::Raised(before), Err(error)) => {
+                // It may have failed before it came to that.
+                drop(slf.get().leave(py, true));
                 if error.context(py).is_none() && !error.value(py).is(before.value(py)) {
                     error.set_context(py, Some(*before));
                 }
@@ -153,6 +172,31 @@ pub(crate) fn locked(exchange: &Exchange) -> Option<MutexGuard<'_, Course>> {
         Err(TryLockError::WouldBlock) => None,
     }
 }
+
+/// What `look` sees of it; `None` while it runs. Who wants to run it waits meanwhile: nothing in there may run Python.
+pub(crate) fn seen<T>(exchange: &Exchange, look: impl FnOnce(&Course) -> T) -> Option<T> {
+    exchange.looks.fetch_add(LOOK_BEGUN, SeqCst);
+    let found = locked(exchange).map(|course| look(&course));
+    exchange.looks.fetch_add(LOOK_ENDED, SeqCst);
+    found
+}
+
+/// `None` while it runs, but not because somebody on another thread looks at it.
+fn to_run(exchange: &Exchange) -> Option<MutexGuard<'_, Course>> {
+    loop {
+        let looks = exchange.looks.load(SeqCst);
+        let course = locked(exchange);
+        let unseen = looks % LOOK_ENDED == looks / LOOK_ENDED;
+        if course.is_some() || (unseen && exchange.looks.load(SeqCst) == looks) {
+            return course;
+        }
+        std::hint::spin_loop();
+    }
+}
+
+// Those that began are counted in the lower half, those that ended in the upper.
+const LOOK_BEGUN: u64 = 1;
+const LOOK_ENDED: u64 = 1 << 32;
 
 /// Says so if nobody has awaited it, as coroutines do.
 pub(crate) fn dropped(course: &Course) {

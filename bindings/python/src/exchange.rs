@@ -33,6 +33,8 @@ pub(crate) struct Exchange {
     #[pyo3(get)]
     pub(crate) pass_on: Py<PyAny>,
     pub(crate) course: Mutex<Course>,
+    /// How often others looked at that.
+    pub(crate) looks: AtomicU64,
     since: AtomicU64,
     handle: AtomicU64,
     /// The one that it runs in.
@@ -94,6 +96,7 @@ impl Exchange {
             scope: scope.clone().unbind(),
             pass_on: send.clone().unbind(),
             course: Mutex::new(course),
+            looks: AtomicU64::new(0),
             since: AtomicU64::new(0),
             handle: AtomicU64::new(0),
             event_loop: SetOnce::default(),
@@ -183,7 +186,7 @@ impl Exchange {
     /// The task that it runs in, while its application waits for something.
     #[getter]
     fn task(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        course::locked(self)?.task().map(|task| task.clone_ref(py))
+        course::seen(self, |course| course.task().map(|task| task.clone_ref(py)))?
     }
 
     /// When it began.
@@ -286,12 +289,12 @@ impl Exchange {
 
     #[getter]
     fn cr_running(&self) -> bool {
-        course::locked(self).is_none()
+        course::seen(self, |_| ()).is_none()
     }
 
     #[getter]
     fn cr_suspended(&self) -> bool {
-        course::locked(self).is_some_and(|course| course.coroutine().is_some())
+        course::seen(self, |course| course.coroutine().is_some()).unwrap_or(false)
     }
 
     #[getter]
@@ -313,9 +316,10 @@ impl Exchange {
     }
 
     fn of_coroutine(&self, name: &Bound<'_, PyString>) -> Option<Py<PyAny>> {
-        let course = course::locked(self)?;
-        let coroutine = course.coroutine()?;
-        coroutine.bind(name.py()).getattr(name).ok().map(Bound::unbind)
+        let py = name.py();
+        let coroutine =
+            course::seen(self, |course| course.coroutine().map(|found| found.clone_ref(py)))??;
+        coroutine.bind(py).getattr(name).ok().map(Bound::unbind)
     }
 }
 

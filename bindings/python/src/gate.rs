@@ -24,7 +24,7 @@ pub(crate) struct Way {
     pub(crate) app: Py<PyAny>,
     /// The event loop of the thread in which it was opened.
     event_loop: Py<PyAny>,
-    thread: libc::pthread_t,
+    thread: usize,
     /// A function that finds the event loop that runs in another, and one that finds the task that runs in a loop.
     running_loop: Py<PyAny>,
     pub(crate) task_in: Py<PyAny>,
@@ -61,12 +61,11 @@ impl Gate {
         }
     }
 
-    /// From now on plain requests go to `app`. To be called in the thread of this event loop.
+    /// From now on plain requests go to `app`. To be called in an event loop.
     fn _open(
         &self,
         hold: Py<Hold>,
         app: Py<PyAny>,
-        event_loop: Py<PyAny>,
         running_loop: Py<PyAny>,
         task_in: Py<PyAny>,
         mark: Py<PyAny>,
@@ -75,6 +74,7 @@ impl Gate {
         let py = probes.py();
         let coroutine = py.import("types")?.getattr("CoroutineType")?.unbind();
         let probes = Some(probes).filter(|paths| !paths.is_empty()).map(Bound::unbind);
+        let event_loop = method::apply(running_loop.bind(py), [])?.unbind();
         let thread = this_thread();
         let way =
             Way { hold, app, event_loop, thread, running_loop, task_in, mark, probes, coroutine };
@@ -126,7 +126,7 @@ impl Way {
     }
 }
 
-fn this_thread() -> libc::pthread_t {
-    // SAFETY: it cannot fail.
-    unsafe { libc::pthread_self() }
+fn this_thread() -> usize {
+    // SAFETY: it cannot fail. It is a number to some C libraries and a pointer to others.
+    unsafe { libc::pthread_self() as usize }
 }

@@ -146,7 +146,7 @@ pub(crate) fn apply<'py, const N: usize>(
         let result = match vectorcall() {
             Some(call) => {
                 let count = N | FIRST_IS_SPARE;
-                call(function_ptr, given.as_ptr().add(1), count, end)
+                call(function_ptr, given.as_mut_ptr().add(1).cast_const(), count, end)
             }
             None => {
                 ffi::PyObject_CallFunctionObjArgs(function_ptr, given[1], given[2], given[3], end)

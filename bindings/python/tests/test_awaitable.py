@@ -5,6 +5,8 @@ import collections.abc
 import functools
 import gc
 import inspect
+import sys
+import threading
 import traceback
 import types
 import warnings
@@ -327,3 +329,47 @@ async def gives_up(scope, receive, send):
 @served(gives_up)
 async def test_anyio_cancels_in_it(server):
     await asyncio.wait_for(asyncio.create_task(server()), 5)
+
+
+def raises_stop(scope, receive, send):
+    next(iter(()))
+
+
+@served(raises_stop)
+async def test_an_application_that_raises_stop_iteration_has_not_returned(server):
+    with pytest.raises(RuntimeError, match="coroutine raised StopIteration") as raised:
+        await server()
+    assert isinstance(raised.value.__cause__, StopIteration)
+
+
+async def yields_for_ever(scope, receive, send):
+    while True:
+        await asyncio.sleep(0)
+
+
+@served(yields_for_ever)
+async def test_who_looks_on_another_thread_is_not_in_its_way(server):
+    call, done, looked = server(), threading.Event(), [0]
+    call.send(None)
+
+    def look():
+        while not done.is_set():
+            assert call.cr_frame is not None or call.cr_running
+            call.cr_suspended, call.cr_await  # noqa: B018
+            looked[0] += 1
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # Where there is a GIL, it changes hands all the time.
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    try:
+        for looker in lookers:
+            looker.start()
+        for _ in range(20_000):
+            call.send(None)
+    finally:
+        sys.setswitchinterval(interval)
+        done.set()
+        for looker in lookers:
+            looker.join()
+    assert looked[0] > 0
+    call.close()

@@ -65,7 +65,7 @@ class Wrapper(Gate):
 
     def __init__(self, hold, app=None, probes=None, late=None):
         self.long_way, self.told, self.late = [], [], late
-        self._open(hold, app, "the loop", lambda: "another loop", lambda loop: f"a task in {loop}", lambda marked: None, probes or {})
+        self._open(hold, app, lambda: "the loop", lambda loop: f"a task in {loop}", lambda marked: None, probes or {})
 
     async def _long_way(self, scope, receive, send):
         self.long_way.append(scope)
@@ -97,7 +97,7 @@ def test_plain_requests_only_are_begun_here(hold):
     for arguments in ((), (scope(), None), (scope(), None, send, 4)):
         with pytest.raises(TypeError, match="arguments?"):
             wrapper(*arguments)
-    for open_again in (wrapper._open, lambda: wrapper._open(None, None, None, None, None, None, {})):
+    for open_again in (wrapper._open, lambda: wrapper._open(None, None, lambda: None, None, None, {})):
         with pytest.raises(TypeError):
             open_again()
     assert hold.totals == (0, 0)
