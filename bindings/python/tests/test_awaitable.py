@@ -372,3 +372,39 @@ async def test_who_looks_on_another_thread_is_not_in_its_way(server):
             looker.join()
     assert looked[0] > 0
     call.close()
+
+
+@served(Stays())
+async def test_a_refusal_whose_client_is_gone_ends_its_request(server):
+    async def gone(message):
+        raise ConnectionResetError
+
+    task = asyncio.ensure_future(server.app(scope(), None, gone))
+    await asyncio.sleep(0)
+    (request,) = server.app.lameduck._in_flight()
+    request.force()
+    await asyncio.wait({task}, timeout=5)
+    assert task.done() and server.in_flight == 0
+
+
+@served(fails)
+async def test_an_end_that_fails_is_an_end(server):
+    def cannot(exchange, error):
+        raise MemoryError
+
+    server.app._ended_here = cannot
+    with pytest.raises(MemoryError):
+        await server()
+    assert server.in_flight == 0
+
+
+async def raises_later(exchange, error):
+    raise MemoryError
+
+
+@served(fails)
+async def test_an_end_that_fails_on_its_way_is_an_end(server):
+    server.app._ended_here = raises_later
+    with pytest.raises(MemoryError):
+        await server()
+    assert server.in_flight == 0
